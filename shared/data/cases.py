@@ -1,0 +1,118 @@
+"""Find the cases in a folder of NIfTI files by the way the files are named."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import nibabel as nib
+
+NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+logger = logging.getLogger(__name__)
+
+
+def image_files(root: str | os.PathLike) -> Iterator[Path]:
+    """All NIfTI files below `root` in sorted order, without hidden files and folders.
+
+    Raises:
+        NotADirectoryError: `root` is no folder.
+    """
+    if not Path(root).expanduser().is_dir():
+        raise NotADirectoryError(f"dataset_dir is '{root}', which is not a folder")
+    for folder, folders, files in os.walk(Path(root).expanduser(), followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if NIFTI.search(name) and not name.startswith("."):
+                yield Path(folder) / name
+
+
+def split_name(name: str, aliases: Mapping[str, str]) -> tuple[str, str] | None:
+    """Split a file name into what comes before the sequence and the sequence: `P7_T1post.nii.gz` gives ("P7", "t1ce").
+
+    `aliases` maps lower-case endings ("t1post") to sequence names ("t1ce"). None where no ending fits.
+    """
+    stem = NIFTI.sub("", name)
+    match = re.match(r"^(?:(.*)[_\-. ])?([^_\-. ]+)$", stem)
+    if match is None or match[2].lower() not in aliases:
+        return None
+    return match[1] or "", aliases[match[2].lower()]
+
+
+def find_cases(
+    dataset_dir: str | os.PathLike,
+    sequences: Mapping[str, Sequence[str]],
+    channels_4d: Sequence[str] | None = None,
+    label: Sequence[str] = (),
+) -> list[dict]:
+    """List the cases below `dataset_dir`: files of one folder that share the beginning of their name are one case.
+
+    Args:
+        dataset_dir: folder that is searched, with its subfolders.
+        sequences: the file name endings of every sequence, in channel order: `{"t1ce": ["t1ce", "t1c"], ...}`.
+        channels_4d: the sequences of a 4D file, in the file's order; None where 4D files are no input.
+        label: file name endings of label maps.
+
+    Returns:
+        one dict a case: "case" (a unique name), "image" (the files in channel order, or one 4D file), for a 4D file
+        "channels", "label" where there is one, and "problem" (text) where a sequence is missing or there twice.
+
+    Raises:
+        NotADirectoryError: `dataset_dir` is no folder.
+        FileNotFoundError: there is no case in it.
+    """
+    aliases = {alias.lower(): name for name, endings in sequences.items() for alias in endings}
+    aliases |= {alias.lower(): "label" for alias in label}
+    groups: dict[tuple[Path, str], dict[str, list[Path]]] = {}
+    cases: list[dict] = []
+    for path in image_files(dataset_dir):
+        found = split_name(path.name, aliases)
+        if found is not None:
+            groups.setdefault((path.parent, found[0]), {}).setdefault(found[1], []).append(path)
+        elif channels_4d is not None and _is_4d(path):
+            name = NIFTI.sub("", path.name)
+            cases.append({"case": name, "image": str(path), "channels": list(channels_4d)})
+
+    for (folder, prefix), files in groups.items():
+        if set(files) == {"label"}:
+            continue
+        item = {"case": prefix or folder.name, "image": [str(files[n][0]) for n in sequences if n in files]}
+        if "label" in files:
+            item["label"] = str(files["label"][0])
+        missing = [n for n in sequences if n not in files]
+        twice = [n for n in files if len(files[n]) > 1]
+        if missing:
+            expected = "; ".join(f"{n}: a name that ends in {' or '.join(sequences[n])}" for n in missing)
+            names = ", ".join(sorted(p.name for ps in files.values() for p in ps))
+            item["problem"] = f"{folder}: missing sequence, expected {expected} (.nii or .nii.gz); found {names}"
+        elif twice:
+            item["problem"] = f"{folder}: more than one {twice[0]}: {', '.join(p.name for p in files[twice[0]])}"
+        cases.append(item)
+
+    if not cases:
+        endings = "; ".join(f"{n}: {', '.join(e)}" for n, e in sequences.items())
+        raise FileNotFoundError(
+            f"no case below {dataset_dir}: looked for NIfTI files whose name ends in one of ({endings})"
+            + (f", or 4D files with the channels {', '.join(channels_4d)}" if channels_4d else "")
+        )
+    return sorted(_unique(cases, Path(dataset_dir).expanduser()), key=lambda item: item["case"])
+
+
+def _is_4d(path: Path) -> bool:
+    try:
+        return len(nib.load(path).shape) == 4
+    except Exception:  # unreadable: keep it as a case, so that loading it reports what is wrong
+        return True
+
+
+def _unique(cases: list[dict], root: Path) -> list[dict]:
+    """Give cases of the same name the path of their folder in front, so that no output overwrites another's."""
+    names = [item["case"] for item in cases]
+    for item in cases:
+        if names.count(item["case"]) > 1:
+            first = item["image"] if isinstance(item["image"], str) else item["image"][0]
+            folders = Path(first).parent.relative_to(root).parts
+            item["case"] = "_".join([*folders, *([item["case"]] if item["case"] not in folders[-1:] else [])])
+    return cases

@@ -1,0 +1,42 @@
+"""Datasets: the cache as a named choice, and a dataset that survives damaged cases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from monai.data import CacheDataset, Dataset, PersistentDataset
+
+from ..errors import describe
+
+
+def cached_dataset(
+    data: Sequence, transform: Callable, cache: str = "none", cache_dir: str | os.PathLike | None = None
+) -> Dataset:
+    """A dataset whose deterministic transforms run every time ("none"), once into "memory", or once onto "disk".
+
+    Raises:
+        ValueError: another choice, or "disk" without `cache_dir`.
+    """
+    if cache == "none":
+        return Dataset(data, transform)
+    if cache == "memory":
+        return CacheDataset(data, transform, num_workers=None, progress=True)
+    if cache == "disk" and cache_dir is not None:
+        return PersistentDataset(data, transform, cache_dir=cache_dir)
+    raise ValueError(
+        f"cache is '{cache}' with cache_dir '{cache_dir}', expected none, memory or disk (with a cache_dir)"
+    )
+
+
+class CaseDataset(Dataset):
+    """A dataset in which a case that cannot be loaded becomes `{"case": name, "error": reason}` instead of an exception.
+
+    `shared.engines.CaseEvaluator` reports such cases and goes on with the others. Items are dicts with a "case".
+    """
+
+    def _transform(self, index: int):
+        try:
+            return super()._transform(index)
+        except Exception as error:
+            return {"case": self.data[index]["case"], "error": describe(error)}

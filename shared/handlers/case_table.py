@@ -1,0 +1,104 @@
+"""One CSV with a row per case, written as the cases go by."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.engines.utils import IterationEvents
+
+from ..paths import atomic_write
+
+
+def read_rows(path: str | os.PathLike) -> dict[str, dict[str, str]]:
+    """Rows of a case table by case, empty where there is no file."""
+    if not Path(path).is_file():
+        return {}
+    with open(path, newline="") as file:
+        return {row["case"]: row for row in csv.DictReader(file)}
+
+
+def write_rows(path: str | os.PathLike, rows: Mapping[str, Mapping]) -> None:
+    """Write rows by case, sorted, floats with six digits; the file is replaced whole."""
+    columns = ["case"] + sorted({key for row in rows.values() for key in row} - {"case"}, key=_first_seen(rows))
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for case in sorted(rows):
+            row = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in rows[case].items()}
+            writer.writerow({**row, "case": case})
+
+
+def _first_seen(rows: Mapping[str, Mapping]) -> Callable[[str], int]:
+    order = list(dict.fromkeys(key for row in rows.values() for key in row))
+    return order.index
+
+
+class RegionVolumes:
+    """Volumes in mL of regions of a label map (1, H, W, D) with an affine.
+
+    Args:
+        regions: label values of each region, `{"TC": [1, 4], ...}`.
+    """
+
+    def __init__(self, regions: Mapping[str, Sequence[int]]):
+        self.regions = dict(regions)
+
+    def __call__(self, labels: MetaTensor) -> dict[str, float]:
+        voxel_ml = float(np.abs(np.linalg.det(np.asarray(labels.affine)[:3, :3]))) / 1000
+        data = labels.as_tensor()
+        return {f"{n}_mL": int(torch.isin(data, data.new_tensor(v)).sum()) * voxel_ml for n, v in self.regions.items()}
+
+
+class CaseTable:
+    """Keep a CSV with one row per case; rows of other cases that the file already holds stay.
+
+    During inference give `measure`: it turns each case's "pred" into columns and the file grows case by case. During
+    evaluation give `metrics`: the named metrics' values per case and channel are written when the epoch ends.
+
+    Args:
+        path: the CSV.
+        measure: called with a case's "pred", returns its columns.
+        metrics: metric names with the names of their channels, `{"dice": ["TC", "WT", "ET"]}` makes dice_TC, ...
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        measure: Callable | None = None,
+        metrics: Mapping[str, Sequence[str]] | None = None,
+    ):
+        self.path, self.measure, self.metrics = Path(path), measure, dict(metrics or {})
+        self.cases: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        # inside the iteration, where CaseEvaluator guards it
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.case_completed)
+        if self.metrics:
+            engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.cases.clear())
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+
+    def case_completed(self, engine: Engine) -> None:
+        """Note the case, and write its row if it is measured by itself."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.cases.append(item["case"])
+            if self.measure is not None:
+                self._write({item["case"]: self.measure(output["pred"])})
+
+    def epoch_completed(self, engine: Engine) -> None:
+        """Write the details of all metrics."""
+        rows: dict[str, dict] = {case: {} for case in self.cases}
+        for name, channels in self.metrics.items():
+            for case, values in zip(self.cases, engine.state.metric_details[name].tolist(), strict=True):
+                rows[case] |= {f"{name}_{c}": float(v) for c, v in zip(channels, values, strict=True)}
+        self._write(rows)
+
+    def _write(self, rows: Mapping[str, Mapping]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(self.path, {**read_rows(self.path), **rows})

@@ -1,0 +1,82 @@
+"""Pictures while a run goes on: a file per case at inference, panels in TensorBoard during training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.engines.utils import IterationEvents
+
+from ..paths import atomic_write
+from ..visualize import outline_figure, with_regions
+
+
+class CasePictures:
+    """Save `<folder>/<case>.png` for every case: three planes through the finding, predicted regions as outlines.
+
+    Args:
+        folder: where the pictures go.
+        channels: channels of "image" to show, `{"FLAIR": 3, "T1ce": 0}`.
+        regions: label values of each region of the label map "pred", `{"TC": [1, 4], ...}`.
+    """
+
+    def __init__(self, folder: str | os.PathLike, channels: Mapping[str, int], regions: Mapping[str, Sequence[int]]):
+        self.folder, self.channels, self.regions = Path(folder), dict(channels), dict(regions)
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            labels = output["pred"]
+            masks = torch.cat(
+                [torch.isin(labels.as_tensor(), labels.new_tensor(v).as_tensor()) for v in self.regions.values()]
+            )
+            masks = with_regions(MetaTensor(masks.float(), affine=labels.affine), list(self.regions))
+            figure = outline_figure(item["image"], self.channels, {"": masks}, title=item["case"])
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.folder / f"{item['case']}.png") as temporary:
+                figure.savefig(temporary, dpi=110)
+
+
+class TensorBoardPanels:
+    """Show image, label and prediction of the first cases of every validation in TensorBoard.
+
+    Args:
+        log_dir: TensorBoard's folder, the same as that of the scalars.
+        channels: channels of "image" to show.
+        regions: names of the channels of "label" and "pred".
+        cases: how many cases.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike, channels: Mapping[str, int], regions: Sequence[str], cases: int = 2):
+        self.log_dir, self.channels, self.regions, self.cases = str(log_dir), dict(channels), list(regions), cases
+        self.shown = 0
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def start(self, engine: Engine) -> None:
+        self.shown = 0
+
+    def __call__(self, engine: Engine) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and inference does not need it
+
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            if self.shown >= self.cases:
+                return
+            self.shown += 1
+            label, pred = output["label"], output["pred"]
+            rows = {
+                "input": MetaTensor(torch.zeros(0, *label.shape[1:]), affine=label.affine),
+                "label": with_regions(label, self.regions),
+                "prediction": with_regions(pred, self.regions),
+            }
+            figure = outline_figure(item["image"], self.channels, rows, title=item["case"])
+            with SummaryWriter(self.log_dir) as writer:
+                writer.add_figure(f"validation/{item['case']}", figure, global_step=engine.state.epoch)

@@ -1,0 +1,5 @@
+"""Metrics that MONAI lacks or that need units."""
+
+from .surface import HausdorffDistanceMM
+
+__all__ = ["HausdorffDistanceMM"]

@@ -1,0 +1,76 @@
+"""Nested regions (whole tumour, tumour core, enhancing tumour) and the label maps that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import convert_to_dst_type
+
+
+class LabelsToRegionsd(MapTransform):
+    """Turn a label map (1, H, W, D) into one binary channel per region (R, H, W, D), float32.
+
+    Args:
+        keys: the label maps.
+        conventions: for every labelling convention the label values of each region,
+            `{"brats2020": {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]}, ...}`; an item's "convention" picks one,
+            the first is the default. The order of the regions is that of the channels.
+
+    Raises:
+        ValueError: the map holds a value that its convention does not know; the message names the file.
+    """
+
+    def __init__(self, keys: KeysCollection, conventions: Mapping[str, Mapping[str, Sequence[int]]]):
+        super().__init__(keys)
+        self.conventions = {name: dict(regions) for name, regions in conventions.items()}
+
+    def __call__(self, data):
+        item = dict(data)
+        name = item.get("convention") or next(iter(self.conventions))
+        if name not in self.conventions:
+            raise ValueError(f"labelling convention '{name}' is none of {', '.join(self.conventions)}")
+        regions = self.conventions[name]
+        known = {0}.union(*regions.values())
+        for key in self.key_iterator(item):
+            labels = item[key]
+            unknown = sorted(set(torch.unique(labels).tolist()) - known)
+            if unknown:
+                path = labels.meta.get("filename_or_obj", key) if isinstance(labels, MetaTensor) else key
+                raise ValueError(
+                    f"{path}: label values {[f'{v:g}' for v in unknown]} are not of the convention '{name}', "
+                    f"expected {sorted(known)}"
+                )
+            channels = [torch.isin(labels[0], labels.new_tensor(values)) for values in regions.values()]
+            item[key] = convert_to_dst_type(torch.stack(channels), labels, dtype=torch.float32)[0]
+        return item
+
+
+class RegionsToLabelsd(MapTransform):
+    """Turn binary region channels (R, H, W, D) into a label map (1, H, W, D), uint8.
+
+    Args:
+        keys: the region masks.
+        regions: names of the channels in order.
+        paint: label value of each region in the order they are painted, outermost first: `{"WT": 2, "TC": 1, "ET": 4}`.
+            A voxel takes a value only inside all regions painted before, since the regions are nested.
+    """
+
+    def __init__(self, keys: KeysCollection, regions: Sequence[str], paint: Mapping[str, int]):
+        super().__init__(keys)
+        self.channels = [(list(regions).index(name), value) for name, value in paint.items()]
+
+    def __call__(self, data):
+        item = dict(data)
+        for key in self.key_iterator(item):
+            masks = item[key] > 0
+            inside = torch.ones_like(masks[0])
+            labels = torch.zeros_like(masks[0], dtype=torch.uint8)
+            for channel, value in self.channels:
+                inside = inside & masks[channel]
+                labels[inside] = value
+            item[key] = convert_to_dst_type(labels[None], item[key], dtype=torch.uint8)[0]
+        return item

@@ -1,0 +1,104 @@
+"""Pictures of volumes: three planes through a point, masks as outlines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from monai.data import MetaTensor
+from monai.transforms import Orientation, ResampleToMatch
+
+PLANES = ("axial", "coronal", "sagittal")
+COLOURS = ("#ffd400", "#00d0ff", "#ff3b6b", "#7dff4f")
+
+
+def outermost_first(masks: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of the masks from the largest to the smallest, so that inner outlines are drawn on top."""
+    return sorted(masks, key=lambda name: -int(masks[name].sum()))
+
+
+def best_voxel(mask: np.ndarray) -> tuple[int, ...]:
+    """The voxel whose three planes show most of a boolean mask (H, W, D); the middle where it is empty."""
+    if not mask.any():
+        return tuple(n // 2 for n in mask.shape)
+    return tuple(int(mask.sum(axis=tuple(a for a in range(3) if a != axis)).argmax()) for axis in range(3))
+
+
+def plane(volume: np.ndarray, name: str, voxel: Sequence[int]) -> np.ndarray:
+    """A plane of a volume in RAS orientation (H, W, D) as rows and columns for display: patient's right on the left."""
+    cut = {
+        "axial": volume[::-1, :, voxel[2]],
+        "coronal": volume[::-1, voxel[1], :],
+        "sagittal": volume[voxel[0], ::-1, :],
+    }
+    return cut[name].T[::-1]
+
+
+def aspect(name: str, spacing: Sequence[float]) -> float:
+    """Height over width of a pixel of that plane, from the spacing in mm."""
+    x, y, z = spacing
+    return {"axial": y / x, "coronal": z / x, "sagittal": z / y}[name]
+
+
+def outline_figure(
+    image: MetaTensor, channels: Mapping[str, int], rows: Mapping[str, MetaTensor], title: str = ""
+) -> Figure:
+    """Draw channels of an image in three planes, with the outlines of masks over them.
+
+    Args:
+        image: (C, H, W, D) with affine, any grey values; above 0.5 and 99.5 per cent of the non-zero ones are clipped.
+        channels: names of the channels to show, a column group each, `{"FLAIR": 3, "T1ce": 0}`.
+        rows: a row of pictures per entry: masks (R, H, W, D) with affine on any grid, drawn as outlines; R may be 0.
+            Their meta entry "regions" names the channels.
+        title: printed above.
+
+    Returns:
+        a matplotlib figure. Planes run through the voxel that shows most of the first row that has masks.
+    """
+    orient = Orientation("RAS")
+    image = orient(image)
+    volume, spacing = image.as_tensor().float().cpu().numpy(), [float(s) for s in image.pixdim]
+    match = ResampleToMatch(mode="nearest", padding_mode="zeros")
+    masks = {}
+    for name, regions in rows.items():
+        names = list(regions.meta.get("regions", range(len(regions))))
+        on_grid = match(orient(regions.cpu()), image.cpu()) if len(regions) else regions
+        masks[name] = dict(zip(names, on_grid.as_tensor().numpy() > 0.5, strict=True))
+    union = [np.any(list(m.values()), axis=0) for m in masks.values() if m]
+    voxel = best_voxel(next((u for u in union if u.any()), np.zeros(volume.shape[1:], bool)))
+
+    columns = [(label, index, name) for label, index in channels.items() for name in PLANES]
+    figure = Figure(figsize=(2.6 * len(columns), 2.9 * len(rows) + 0.7), facecolor="black", layout="tight")
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for axes_row, (row, regions) in zip(axes, masks.items(), strict=True):
+        for axis, (label, index, name) in zip(axes_row, columns, strict=True):
+            _draw(axis, volume[index], regions, name, voxel, spacing)
+            axis.set_title(f"{row}, {label} {name}" if row else f"{label} {name}", color="white", fontsize=9)
+    shown = next((m for m in masks.values() if m), {})
+    for i, name in enumerate(shown):
+        figure.text(0.01 + 0.05 * i, 0.01, str(name), color=COLOURS[i % len(COLOURS)], fontsize=11, weight="bold")
+    figure.suptitle(title, color="white", fontsize=11)
+    return figure
+
+
+def _draw(axis, volume: np.ndarray, masks: Mapping[str, np.ndarray], name: str, voxel, spacing) -> None:
+    inside = volume[volume != 0]
+    low, high = np.percentile(inside, [0.5, 99.5]) if inside.size else (0, 1)
+    # background is exactly 0 after normalisation over non-zero voxels: show it black, not as the mean grey
+    picture = np.where(volume == 0, low, volume)
+    axis.imshow(plane(picture, name, voxel), cmap="gray", vmin=low, vmax=high, aspect=aspect(name, spacing))
+    for region in outermost_first(masks):
+        cut = plane(masks[region], name, voxel)
+        if cut.any():
+            colour = COLOURS[list(masks).index(region) % len(COLOURS)]
+            axis.contour(cut.astype(float), levels=[0.5], colors=[colour], linewidths=0.9)
+    axis.set_axis_off()
+
+
+def with_regions(masks: torch.Tensor, names: Sequence[str]) -> MetaTensor:
+    """Note the names of mask channels in the tensor's meta, where `outline_figure` reads them."""
+    tensor = masks if isinstance(masks, MetaTensor) else MetaTensor(masks)
+    tensor.meta["regions"] = list(names)
+    return tensor

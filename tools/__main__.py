@@ -1,0 +1,26 @@
+"""`python -m tools VERB`; `python -m tools VERB --help` explains one."""
+
+import importlib
+import sys
+
+VERBS = ("prepare", "phantom", "report", "evaluate", "pack", "verify")
+
+
+def main() -> None:
+    """Import only the module of the verb that is asked for, so that `--help` is quick and needs no extra."""
+    import fire
+
+    if len(sys.argv) < 2 or sys.argv[1] not in VERBS:
+        raise SystemExit(
+            f"usage: python -m tools VERB ...\nverbs: {', '.join(VERBS)}\nhelp:  python -m tools VERB --help"
+        )
+    verb = sys.argv[1]
+    function = getattr(importlib.import_module(f"tools.{verb}"), verb)
+    try:
+        fire.Fire(function, command=sys.argv[2:], name=f"python -m tools {verb}")
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"{verb}: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
