@@ -57,7 +57,7 @@ def outline_figure(
     Returns:
         a matplotlib figure. Planes run through the voxel that shows most of the first row that has masks.
     """
-    orient = Orientation("RAS")
+    orient = Orientation("RAS", labels=None)
     image = orient(image)
     volume, spacing = image.as_tensor().float().cpu().numpy(), [float(s) for s in image.pixdim]
     match = ResampleToMatch(mode="nearest", padding_mode="zeros")

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-VERBS = ("prepare", "phantom", "report", "evaluate", "pack", "verify")
+VERBS = ("demo", "evaluate", "pack", "phantom", "prepare", "report", "verify")
 
 
 def main() -> None:

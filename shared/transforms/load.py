@@ -91,10 +91,7 @@ class LoadCased(MapTransform):
             path = item[self.label_key]
             item[self.label_key] = self._read(path)
             check_same_grid(item[self.label_key], path, image, first_path)
-            # SaveImaged and the log want the file, batches of several cases want the same keys everywhere
             item[self.label_key].meta["case"] = image.meta["case"]
-        for key in ("channels", "convention"):
-            item.setdefault(key, "")
         return item
 
     def _read(self, path: str | os.PathLike, dimensions: int = 3) -> MetaTensor:
@@ -120,7 +117,7 @@ class LoadCased(MapTransform):
             images.append(self._read(path))
             check_image(images[-1], path)
             check_same_grid(images[-1], path, images[0], files[0])
-        return MetaTensor(torch.cat([i.as_tensor() for i in images]), affine=images[0].affine, meta=images[0].meta)
+        return MetaTensor(torch.cat([i.as_tensor() for i in images]), meta=images[0].meta)
 
     def _load_4d(self, path: str | os.PathLike, channels: Sequence[str]) -> MetaTensor:
         image = self._read(path, dimensions=4)

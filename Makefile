@@ -1,0 +1,38 @@
+# make help lists the targets. PYTHON=python3.12 make ... picks another Python.
+PYTHON ?= python3
+BUNDLE ?= brats_seg3d
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: help demo test lint clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+
+demo: $(VENV)/installed  ## make a synthetic case and run a bundle on it: make demo BUNDLE=brats_seg3d
+	@$(RUN) -m tools demo $(BUNDLE)
+
+test: $(VENV)/installed-dev  ## run all tests
+	$(RUN) -m pytest
+
+lint: $(VENV)/installed-dev  ## check style and formatting
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+clean:  ## remove the environment and what demo wrote
+	rm -rf $(VENV) demo
+
+# Each step leaves a file, so that it runs again only when its input changes; an interrupted install leaves none.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.version_info >= (3, 10) or sys.exit( \
+	  "Python 3.10 or newer is needed, $(PYTHON) is " + v + ". Name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV) || (rm -rf $(VENV); echo "python -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 1)
+
+$(VENV)/installed: $(VENV)/bin/python requirements.txt pyproject.toml
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4]'
+	@touch $@

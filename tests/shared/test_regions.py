@@ -1,0 +1,46 @@
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from shared.transforms import LabelsToRegionsd, RegionsToLabelsd
+
+CONVENTIONS = {
+    "brats2020": {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]},
+    "msd": {"TC": [2, 3], "WT": [1, 2, 3], "ET": [3]},
+}
+
+
+def labels(*values):
+    return MetaTensor(torch.tensor(values).reshape(1, 1, 1, -1).float(), meta={"filename_or_obj": "x_seg.nii.gz"})
+
+
+def test_regions_by_hand_in_both_conventions():
+    same_tumour = {"brats2020": labels(0, 1, 2, 4), "msd": labels(0, 2, 1, 3)}
+    for name, map_ in same_tumour.items():
+        regions = LabelsToRegionsd("label", CONVENTIONS)({"label": map_, "convention": name})["label"]
+        assert regions[:, 0, 0].tolist() == [[0, 1, 0, 1], [0, 1, 1, 1], [0, 0, 0, 1]]
+
+
+def test_the_first_convention_is_the_default():
+    assert LabelsToRegionsd("label", CONVENTIONS)({"label": labels(4)})["label"].flatten().tolist() == [1, 1, 1]
+
+
+def test_a_label_outside_the_convention_is_refused_and_the_file_named():
+    with pytest.raises(ValueError, match=r"x_seg.nii.gz: label values \['3'\] are not of the convention 'brats2020'"):
+        LabelsToRegionsd("label", CONVENTIONS)({"label": labels(0, 1, 3)})
+
+
+def test_regions_and_back():
+    map_ = labels(0, 1, 2, 4, 4, 0)
+    item = LabelsToRegionsd("label", CONVENTIONS)({"label": map_})
+    item["label"].affine = torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0]))
+    back = RegionsToLabelsd("label", ["TC", "WT", "ET"], {"WT": 2, "TC": 1, "ET": 4})(item)["label"]
+    assert back.dtype == torch.uint8 and back.flatten().tolist() == [0, 1, 2, 4, 4, 0]
+    assert back.affine[2, 2] == 4
+
+
+def test_a_region_counts_only_inside_the_regions_around_it():
+    # TC outside WT, and ET outside TC, as a network may say
+    masks = torch.tensor([[1, 0, 1], [0, 1, 1], [0, 1, 0]]).reshape(3, 1, 1, 3)
+    back = RegionsToLabelsd("pred", ["TC", "WT", "ET"], {"WT": 2, "TC": 1, "ET": 4})({"pred": masks})["pred"]
+    assert back.flatten().tolist() == [0, 2, 1]

@@ -1,0 +1,48 @@
+"""The bundles of this repository and how to run them. No list is kept: a bundle is a folder under bundles/."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def names() -> list[str]:
+    """Names of all bundles."""
+    return sorted(p.parent.parent.name for p in (REPOSITORY / "bundles").glob("*/configs/metadata.json"))
+
+
+def folder(name: str) -> Path:
+    """Folder of a bundle, given its name or a path to it (an unzipped one, say).
+
+    Raises:
+        ValueError: there is no such bundle.
+    """
+    for path in (REPOSITORY / "bundles" / name, Path(name).expanduser()):
+        if (path / "configs" / "metadata.json").is_file():
+            return path.resolve()
+    raise ValueError(f"no bundle '{name}': expected one of {', '.join(names())}, or a folder with configs/metadata.json")
+
+
+def metadata(name: str) -> dict:
+    """Content of a bundle's metadata.json."""
+    return json.loads((folder(name) / "configs" / "metadata.json").read_text())
+
+
+def run(name: str, *configs: str, **overrides) -> None:
+    """Run a bundle's configs ("train", "evaluate", "inference"), merged in order, in a process of its own.
+
+    Raises:
+        SystemExit: with the run's exit code, if it is not 0.
+    """
+    root = folder(name)
+    files = [str(next(root.glob(f"configs/{config}.[jy]*"))) for config in configs]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files)]
+    for key, value in overrides.items():
+        command += [f"--{key}", str(value)]
+    code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+    if code:
+        raise SystemExit(code)
