@@ -6,7 +6,7 @@ import logging
 
 from monai.engines import SupervisedEvaluator
 
-from .errors import describe
+from .errors import InputError, describe
 
 
 class CaseEvaluator(SupervisedEvaluator):
@@ -40,10 +40,10 @@ class CaseEvaluator(SupervisedEvaluator):
         """Say how many cases went through and end the program with exit code 1 if any did not.
 
         Raises:
-            SystemExit: a case failed; the message lists all of them with their reasons.
+            InputError: a case failed; the message lists all of them with their reasons.
         """
         total = self.state.epoch_length
         if self.failures:
             reasons = "\n".join(f"  {case}: {reason}" for case, reason in sorted(self.failures.items()))
-            raise SystemExit(f"{len(self.failures)} of {total} cases failed:\n{reasons}")
+            raise InputError(f"{len(self.failures)} of {total} cases failed:\n{reasons}")
         self.logger.info(f"all {total} cases finished")

@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from .errors import InputError
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -23,16 +25,14 @@ def bundle_root(name: str) -> str:
     for root in (PACKAGE.parent, PACKAGE.parent / "bundles" / name):
         if (root / "configs" / "metadata.json").is_file():
             return str(root)
-    raise FileNotFoundError(
-        f"no bundle '{name}': expected {PACKAGE.parent / 'bundles' / name / 'configs' / 'metadata.json'}"
-    )
+    raise FileNotFoundError(f"no bundle '{name}': expected {PACKAGE.parent / 'bundles' / name / 'configs' / 'metadata.json'}")
 
 
 def writable_dir(path: str | os.PathLike) -> str:
     """Create the folder `path` if needed and prove that files can be written there, before any work is spent.
 
     Raises:
-        PermissionError: `path` is a file, lies below one, or refuses new files.
+        InputError: `path` is a file, lies below one, or refuses new files.
     """
     folder = Path(path).expanduser().absolute()
     try:
@@ -41,7 +41,7 @@ def writable_dir(path: str | os.PathLike) -> str:
             temporary.touch()
         (folder / "probe").unlink()
     except OSError as error:
-        raise PermissionError(f"cannot write into the output folder {folder}: {error.strerror or error}") from error
+        raise InputError(f"cannot write into the output folder {folder}: {error.strerror or error}") from None
     return str(folder)
 
 

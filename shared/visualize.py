@@ -42,9 +42,7 @@ def aspect(name: str, spacing: Sequence[float]) -> float:
     return {"axial": y / x, "coronal": z / x, "sagittal": z / y}[name]
 
 
-def outline_figure(
-    image: MetaTensor, channels: Mapping[str, int], rows: Mapping[str, MetaTensor], title: str = ""
-) -> Figure:
+def outline_figure(image: MetaTensor, channels: Mapping[str, int], rows: Mapping[str, MetaTensor], title: str = "") -> Figure:
     """Draw channels of an image in three planes, with the outlines of masks over them.
 
     Args:

@@ -11,9 +11,7 @@ def main() -> None:
     import fire
 
     if len(sys.argv) < 2 or sys.argv[1] not in VERBS:
-        raise SystemExit(
-            f"usage: python -m tools VERB ...\nverbs: {', '.join(VERBS)}\nhelp:  python -m tools VERB --help"
-        )
+        raise SystemExit(f"usage: python -m tools VERB ...\nverbs: {', '.join(VERBS)}\nhelp:  python -m tools VERB --help")
     verb = sys.argv[1]
     function = getattr(importlib.import_module(f"tools.{verb}"), verb)
     try:

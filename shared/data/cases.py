@@ -10,6 +10,8 @@ from pathlib import Path
 
 import nibabel as nib
 
+from ..errors import InputError
+
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 logger = logging.getLogger(__name__)
 
@@ -18,10 +20,10 @@ def image_files(root: str | os.PathLike) -> Iterator[Path]:
     """All NIfTI files below `root` in sorted order, without hidden files and folders.
 
     Raises:
-        NotADirectoryError: `root` is no folder.
+        InputError: `root` is no folder.
     """
     if not Path(root).expanduser().is_dir():
-        raise NotADirectoryError(f"dataset_dir is '{root}', which is not a folder")
+        raise InputError(f"dataset_dir is '{root}', which is not a folder")
     for folder, folders, files in os.walk(Path(root).expanduser(), followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -60,8 +62,7 @@ def find_cases(
         "channels", "label" where there is one, and "problem" (text) where a sequence is missing or there twice.
 
     Raises:
-        NotADirectoryError: `dataset_dir` is no folder.
-        FileNotFoundError: there is no case in it.
+        InputError: `dataset_dir` is no folder, or there is no case in it.
     """
     aliases = {alias.lower(): name for name, endings in sequences.items() for alias in endings}
     aliases |= {alias.lower(): "label" for alias in label}
@@ -93,7 +94,7 @@ def find_cases(
 
     if not cases:
         endings = "; ".join(f"{n}: {', '.join(e)}" for n, e in sequences.items())
-        raise FileNotFoundError(
+        raise InputError(
             f"no case below {dataset_dir}: looked for NIfTI files whose name ends in one of ({endings})"
             + (f", or 4D files with the channels {', '.join(channels_4d)}" if channels_4d else "")
         )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from monai.data import load_decathlon_datalist
 
+from ..errors import InputError
+
 
 def read_datalist(datalist: str | os.PathLike, section: str, dataset_dir: str | os.PathLike) -> list[dict]:
     """Read one split of a datalist in the form of the Medical Segmentation Decathlon.
@@ -21,25 +23,23 @@ def read_datalist(datalist: str | os.PathLike, section: str, dataset_dir: str | 
         one dict a case, "image" and "label" with whole paths.
 
     Raises:
-        FileNotFoundError: there is no such file, or a case's file is not there.
-        ValueError: the file has no such section, or an empty one.
+        InputError: there is no such file, it is not JSON, it has no cases under that section, or a case's file is not there.
     """
     if not Path(datalist).is_file():
-        raise FileNotFoundError(
-            f"no datalist {datalist}: write it with `python -m tools prepare DATASET {dataset_dir}`, or name yours with --datalist"
+        raise InputError(
+            f"no datalist {datalist}: write it with `python -m tools prepare DATASET {dataset_dir}`, "
+            "or name yours with --datalist"
         )
     try:
         content = json.loads(Path(datalist).read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{datalist} is not JSON: {error}") from error
+        raise InputError(f"{datalist} is not JSON: {error}") from None
     if not content.get(section):
-        raise ValueError(f"{datalist} has no cases under '{section}'; found {sorted(k for k in content if content[k])}")
-    items = load_decathlon_datalist(
-        str(datalist), is_segmentation=True, data_list_key=section, base_dir=str(dataset_dir)
-    )
+        raise InputError(f"{datalist} has no cases under '{section}'; found {sorted(k for k in content if content[k])}")
+    items = load_decathlon_datalist(str(datalist), is_segmentation=True, data_list_key=section, base_dir=str(dataset_dir))
     for item in items:
         for key in ("image", "label"):
             for file in [item[key]] if isinstance(item.get(key), str) else item.get(key) or []:
                 if not Path(file).is_file():
-                    raise FileNotFoundError(f"{datalist} names {file}, which is not there; is dataset_dir right?")
+                    raise InputError(f"{datalist} names {file}, which is not there; is dataset_dir right?")
     return items

@@ -24,9 +24,7 @@ def cached_dataset(
         return CacheDataset(data, transform, num_workers=None, progress=True)
     if cache == "disk" and cache_dir is not None:
         return PersistentDataset(data, transform, cache_dir=cache_dir)
-    raise ValueError(
-        f"cache is '{cache}' with cache_dir '{cache_dir}', expected none, memory or disk (with a cache_dir)"
-    )
+    raise ValueError(f"cache is '{cache}' with cache_dir '{cache_dir}', expected none, memory or disk (with a cache_dir)")
 
 
 class CaseDataset(Dataset):

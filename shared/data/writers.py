@@ -8,7 +8,13 @@ from ..paths import atomic_write
 
 
 class AtomicNibabelWriter(NibabelWriter):
-    """MONAI's NIfTI writer, but the file appears under its name only once it is whole."""
+    """MONAI's NIfTI writer, but the file states its unit (mm) and appears under its name only once it is whole."""
+
+    @classmethod
+    def create_backend_obj(cls, data_array, *args, **kwargs):
+        image = super().create_backend_obj(data_array, *args, **kwargs)
+        image.header.set_xyzt_units("mm")
+        return image
 
     def write(self, filename, verbose: bool = False, **kwargs):
         with atomic_write(filename) as temporary:

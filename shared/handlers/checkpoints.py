@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from ..errors import InputError
 from ..paths import atomic_write
 
 BEST, LAST = "model.pt", "last.pt"
@@ -31,7 +32,7 @@ class Checkpoints:
         resume: go on from `last.pt` if it exists. Without it an existing `last.pt` is an error, so that no run is lost.
 
     Raises:
-        FileExistsError: `last.pt` exists and `resume` is off.
+        InputError: `last.pt` exists and `resume` is off.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Checkpoints:
 
     def attach(self, engine: Engine) -> None:
         if (self.folder / LAST).exists() and not self.resume:
-            raise FileExistsError(
-                f"{self.folder / LAST} is the state of an earlier run: go on with it by --resume true, or choose another --output_dir"
+            raise InputError(
+                f"{self.folder / LAST} is the state of an earlier run: go on with it by --resume true, "
+                "or choose another --output_dir"
             )
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
@@ -73,9 +75,7 @@ class Checkpoints:
         judge = self.evaluator.state
         if judge.best_metric_epoch == engine.state.epoch:
             self._write(BEST, self.network.state_dict())
-            self.logger.info(
-                f"epoch {engine.state.epoch} is the best so far: {judge.key_metric_name} {judge.best_metric:.4f}"
-            )
+            self.logger.info(f"epoch {engine.state.epoch} is the best so far: {judge.key_metric_name} {judge.best_metric:.4f}")
         content = {name: item.state_dict() for name, item in self.state.items()}
         content["network"] = self.network.state_dict()
         content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}

@@ -33,9 +33,7 @@ class CasePictures:
     def __call__(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             labels = output["pred"]
-            masks = torch.cat(
-                [torch.isin(labels.as_tensor(), labels.new_tensor(v).as_tensor()) for v in self.regions.values()]
-            )
+            masks = torch.cat([torch.isin(labels.as_tensor(), labels.new_tensor(v).as_tensor()) for v in self.regions.values()])
             masks = with_regions(MetaTensor(masks.float(), affine=labels.affine), list(self.regions))
             figure = outline_figure(item["image"], self.channels, {"": masks}, title=item["case"])
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -32,9 +32,7 @@ def check_image(image: MetaTensor, path: str | os.PathLike) -> None:
         raise ValueError(f"{path}: all voxels are zero, expected an image")
 
 
-def check_same_grid(
-    image: MetaTensor, path: str | os.PathLike, first: MetaTensor, first_path: str | os.PathLike
-) -> None:
+def check_same_grid(image: MetaTensor, path: str | os.PathLike, first: MetaTensor, first_path: str | os.PathLike) -> None:
     """Refuse two volumes (1, H, W, D) whose voxels do not lie at the same places in mm.
 
     Raises:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from shared.data import find_cases
+from shared.errors import InputError
 
 SEQUENCES = {"t1ce": ["t1ce", "t1c", "t1post"], "t1": ["t1", "t1n"], "t2": ["t2", "t2w"], "flair": ["flair", "t2f"]}
 
@@ -60,10 +61,10 @@ def test_4d_files_are_cases_and_3d_files_of_other_names_are_not(tmp_path):
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no case below .*t1ce: t1ce, t1c, t1post"):
+    with pytest.raises(InputError, match="no case below .*t1ce: t1ce, t1c, t1post"):
         find_cases(tmp_path, SEQUENCES)
 
 
 def test_a_folder_that_is_not_there_is_named():
-    with pytest.raises(NotADirectoryError, match="dataset_dir is 'nowhere'"):
+    with pytest.raises(InputError, match="dataset_dir is 'nowhere'"):
         find_cases("nowhere", SEQUENCES)

@@ -1,6 +1,7 @@
 """Loading: geometry, channel order, and every kind of damage with its message."""
 
 import gzip
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -9,9 +10,7 @@ import pytest
 from shared.transforms import LoadCased
 
 SEQUENCES = ["t1ce", "t1", "t2", "flair"]
-OBLIQUE = nib.affines.from_matvec(
-    np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]) @ np.diag([-1.2, 0.9, 3]), [10, -20, 5]
-)
+OBLIQUE = nib.affines.from_matvec(np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]) @ np.diag([-1.2, 0.9, 3]), [10, -20, 5])
 
 
 def save(path, data, affine=OBLIQUE):
@@ -51,8 +50,8 @@ def break_nan(path):
 def break_truncated(path):
     noise = np.random.default_rng(0).integers(0, 999, (5, 6, 7)).astype(np.int16)
     save(path, noise)
-    content = open(path, "rb").read()
-    open(path, "wb").write(content[: len(content) * 2 // 3])
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[: len(content) * 2 // 3])
 
 
 BREAKS = {
@@ -62,9 +61,9 @@ BREAKS = {
     "affine": (lambda p: save(p, np.ones((5, 6, 7), np.int16), np.eye(4)), "affine differs by up to .* from that of"),
     "4D": (lambda p: save(p, np.ones((5, 6, 7, 2), np.int16)), "expected a 3D image"),
     "truncated": (break_truncated, "not a readable NIfTI image"),
-    "text": (lambda p: open(p, "w").write("hello"), "not a readable NIfTI image"),
-    "gzipped text": (lambda p: gzip.open(p, "wt").write("hello"), "not a readable NIfTI image"),
-    "gone": (lambda p: __import__("os").remove(p), "no such file"),
+    "text": (lambda p: Path(p).write_text("hello"), "not a readable NIfTI image"),
+    "gzipped text": (lambda p: Path(p).write_bytes(gzip.compress(b"hello")), "not a readable NIfTI image"),
+    "gone": (lambda p: Path(p).unlink(), "no such file"),
 }
 
 

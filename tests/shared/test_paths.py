@@ -1,5 +1,6 @@
 import pytest
 
+from shared.errors import InputError
 from shared.paths import atomic_write, bundle_root, writable_dir
 
 
@@ -35,5 +36,5 @@ def test_atomic_write_replaces_the_file_when_the_writer_ends_well(tmp_path):
 
 def test_an_output_folder_below_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PermissionError, match=r"cannot write into the output folder .*file/out"):
+    with pytest.raises(InputError, match=r"cannot write into the output folder .*file/out"):
         writable_dir(tmp_path / "file" / "out")

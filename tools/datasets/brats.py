@@ -42,7 +42,7 @@ def read(directory: str) -> list[dict]:
 def _find_odd_label(item: dict) -> None:
     """Case 355 of BraTS 2020 has its label under a name of its own, `W39_1998.09.19_Segm.nii`."""
     if "label" not in item and item["image"]:
-        odd = [p for p in Path(item["image"][0]).parent.glob("*_[Ss]egm.nii*")]
+        odd = list(Path(item["image"][0]).parent.glob("*_[Ss]egm.nii*"))
         if len(odd) == 1:
             item["label"] = str(odd[0])
 
@@ -100,7 +100,8 @@ def check(item: dict) -> tuple[list[str], Counter]:
         unknown = [v for v in counts if v not in LABELS[item["convention"]]]
         if unknown:
             problems.append(
-                f"{item['label']}: label values {[f'{v:g}' for v in unknown]}, expected {LABELS[item['convention']]} ({item['convention']})"
+                f"{item['label']}: label values {[f'{v:g}' for v in unknown]}, "
+                f"expected {LABELS[item['convention']]} ({item['convention']})"
             )
     return problems, counts
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 BACKGROUND, CSF, GREY, WHITE = 0, 1, 2, 3
 

@@ -101,9 +101,7 @@ def grow_tumour(rng: np.random.Generator, grid: np.ndarray, spacing: tuple, tiss
     return grown
 
 
-def contrast_image(
-    rng: np.random.Generator, name: str, tissue: np.ndarray, spacing: tuple, texture: np.ndarray
-) -> np.ndarray:
+def contrast_image(rng: np.random.Generator, name: str, tissue: np.ndarray, spacing: tuple, texture: np.ndarray) -> np.ndarray:
     """One MR sequence of `tissue` as int16 with background 0: contrast, partial volume, texture, bias field, Rician noise."""
     values = np.zeros(7, np.float32)
     for code, value in CONTRAST[name].items():
@@ -130,9 +128,7 @@ def make_case(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tu
     return {name: contrast_image(rng, name, tissue, spacing, texture) for name in SEQUENCES}, tissue
 
 
-def brats(
-    directory: str, cases: int = 4, seed: int = 0, release: str = "2020", spacing: float = 1.0, first: int = 1
-) -> None:
+def brats(directory: str, cases: int = 4, seed: int = 0, release: str = "2020", spacing: float = 1.0, first: int = 1) -> None:
     """Write a synthetic BraTS dataset: same layout, names, types and quirks as the real one.
 
     Args:
@@ -181,9 +177,7 @@ def _write_case(root: Path, rel: Release, release: str, number: int, images: dic
             suffix = "t2W"  # as in one case of the real release
         _save(root / case / rel.file.format(case=case, name=suffix), volume, affine)
     odd = release == "2020" and number == 355
-    _save(
-        root / case / ("W39_1998.09.19_Segm.nii.gz" if odd else rel.file.format(case=case, name="seg")), label, affine
-    )
+    _save(root / case / ("W39_1998.09.19_Segm.nii.gz" if odd else rel.file.format(case=case, name="seg")), label, affine)
 
 
 def _save(path: Path, data: np.ndarray, affine: np.ndarray) -> None:

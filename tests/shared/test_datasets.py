@@ -1,0 +1,62 @@
+import json
+
+import pytest
+import torch
+from monai.transforms import Compose, Lambda, RandGaussianNoise
+
+from shared.data import CaseDataset, cached_dataset, read_datalist
+from shared.errors import InputError
+
+
+def test_every_cache_gives_the_same_items_and_runs_fixed_steps_as_often_as_it_says(tmp_path):
+    for cache, expected in {"none": 6, "memory": 3, "disk": 3}.items():
+        calls = []
+        steps = Compose([Lambda(lambda x, calls=calls: (calls.append(1), x * 2)[1]), RandGaussianNoise(prob=0.0)])
+        items = [torch.tensor([float(i)]) for i in range(3)]
+        data = cached_dataset(items, steps, cache, tmp_path / "cache")
+        assert [data[i].item() for i in (0, 1, 2, 0, 1, 2)] == [0, 2, 4, 0, 2, 4]
+        assert len(calls) == expected, cache
+
+
+def test_an_unknown_cache_is_refused():
+    with pytest.raises(ValueError, match="cache is 'ram'.*expected none, memory or disk"):
+        cached_dataset([], Compose([]), "ram")
+
+
+def test_a_damaged_case_becomes_its_reason_and_the_others_load():
+    def load(item):
+        if item["case"] == "b":
+            raise OSError("b.nii.gz is broken")
+        return item
+
+    data = CaseDataset([{"case": "a"}, {"case": "b"}, {"case": "c"}], Compose([load]))
+    assert [data[i] for i in range(3)] == [{"case": "a"}, {"case": "b", "error": "b.nii.gz is broken"}, {"case": "c"}]
+
+
+def test_datalist_paths_start_from_the_dataset_folder(tmp_path):
+    for name in ("a.nii", "b.nii", "s.nii"):
+        (tmp_path / name).touch()
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"training": [{"case": "x", "image": ["a.nii", "b.nii"], "label": "s.nii"}], "testing": []}))
+    (item,) = read_datalist(path, "training", tmp_path)
+    assert item == {
+        "case": "x",
+        "image": [str(tmp_path / "a.nii"), str(tmp_path / "b.nii")],
+        "label": str(tmp_path / "s.nii"),
+    }
+    with pytest.raises(InputError, match="no cases under 'testing'; found .'training'."):
+        read_datalist(path, "testing", tmp_path)
+    (tmp_path / "b.nii").unlink()
+    with pytest.raises(InputError, match="names .*b.nii, which is not there"):
+        read_datalist(path, "training", tmp_path)
+
+
+def test_a_datalist_that_is_not_there_says_how_to_make_it(tmp_path):
+    with pytest.raises(InputError, match="python -m tools prepare"):
+        read_datalist(tmp_path / "none.json", "training", tmp_path)
+
+
+def test_a_datalist_that_is_not_json_is_named(tmp_path):
+    (tmp_path / "x.json").write_text("case,image")
+    with pytest.raises(InputError, match="x.json is not JSON"):
+        read_datalist(tmp_path / "x.json", "training", tmp_path)

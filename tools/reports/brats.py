@@ -1,0 +1,155 @@
+"""What a BraTS dataset holds: cases, grids, intensities, label volumes, slices with and without tumour."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from matplotlib.figure import Figure
+from monai.transforms import Orientation
+
+from shared.errors import describe
+from shared.transforms import LoadCased
+from shared.visualize import PLANES, aspect, best_voxel, outermost_first, plane
+
+from .. import page
+from ..datasets.brats import SEQUENCES, check, read
+from ..parallel import unordered
+
+TISSUES = {  # names of the label values in each labelling convention
+    "brats2020": {1: "necrotic core", 2: "oedema", 4: "enhancing"},
+    "brats2023": {1: "necrotic core", 2: "oedema", 3: "enhancing"},
+    "msd": {1: "oedema", 2: "necrotic core", 3: "enhancing"},
+}
+COLOURS = {"necrotic core": "#e0567a", "oedema": "#2a9df4", "enhancing": "#e3a008"}
+TITLES = {"t1": "T1", "t1ce": "T1ce", "t2": "T2", "flair": "FLAIR"}
+OUTLINED = "flair"
+AXES = {"sagittal": "left to right", "coronal": "back to front", "axial": "bottom to top"}  # in the order of RAS
+NO_BRAIN, NO_TUMOUR, TUMOUR = 0, 1, 2  # kinds of slices
+BINS = 80
+
+
+@dataclass
+class Facts:
+    """What the report says about a case. Slices are in RAS order; only good cases have histograms and slices."""
+
+    case: str
+    problems: list[str]
+    grid: tuple[str, str, str] = ("", "", "")  # shape, spacing in mm, orientation
+    volumes: dict[str, float] = field(default_factory=dict)  # mL of each tissue, empty without label
+    histograms: dict[str, tuple] = field(default_factory=dict)  # of each sequence: counts, edges, mean, std
+    slices: dict[str, np.ndarray] = field(default_factory=dict)  # kind of every slice of each plane
+
+    @property
+    def tumour(self) -> float:
+        """Volume in mL."""
+        return sum(self.volumes.values())
+
+
+def build(root: Path, examples: int, workers: int) -> str:
+    """The page about all cases below `root`, as HTML."""
+    items = {item["case"]: item for item in read(str(root))}
+    facts = sorted(unordered(measure, list(items.values()), workers, "report"), key=lambda f: f.case)
+    good = [f for f in facts if not f.problems]
+    labelled = [f for f in good if f.volumes]
+    sections = {"": [_overview(items, facts)]}
+    damaged = [f"{f.case}: {text}".replace(f"{root}/", "") for f in facts for text in f.problems]
+    if damaged:
+        sections["Problems"] = [page.paragraph("These cases count below only in the last table."), page.bullets(damaged)]
+    if good:
+        sections["Examples"] = [
+            page.picture(case_figure(items[f.case]), f"{f.case}: {_volumes(f)}") for f in spread(good, examples)
+        ]
+        sections["Intensities"] = [_intensities(good)]
+    if labelled:
+        with page.theme():
+            sections["Labels"] = [page.chart(label_chart(labelled), LABEL_CAPTION), _label_table(labelled)]
+            sections["Slices"] = [page.chart(slice_chart(labelled), SLICE_CAPTION)]
+    sections["Cases"] = [_case_table(facts)]
+    return page.page(f"BraTS: {root.name}", sections)
+
+
+def measure(item: dict) -> Facts:
+    """Read a case and reduce it to what the report shows; what is damaged becomes a problem."""
+    facts = Facts(item["case"], check(item)[0], _grid(item))
+    if facts.problems:
+        return facts
+    try:
+        data = load_case(item)
+    except ValueError as error:
+        facts.problems.append(describe(error))
+        return facts
+    image = data["image"].numpy()
+    for name, channel in zip(SEQUENCES, image, strict=True):
+        values = channel[channel != 0]
+        counts, edges = np.histogram(values, BINS, range=(0, float(np.percentile(values, 99.9))))
+        facts.histograms[name] = counts / counts.sum(), edges, float(values.mean()), float(values.std())
+    if "label" not in data:
+        return facts
+    label = data["label"][0].numpy()
+    voxel_ml = abs(float(np.linalg.det(np.asarray(data["label"].affine)[:3, :3]))) / 1000
+    facts.volumes = {name: int((label == v).sum()) * voxel_ml for v, name in TISSUES[item["convention"]].items()}
+    brain, tumour = image.any(axis=0), label > 0
+    for axis, name in enumerate(AXES):
+        others = tuple(a for a in range(3) if a != axis)
+        facts.slices[name] = np.where(tumour.any(others), TUMOUR, np.where(brain.any(others), NO_TUMOUR, NO_BRAIN))
+    return facts
+
+
+def load_case(item: dict) -> dict:
+    """Load a case in RAS orientation: "image" (4, H, W, D) in the order of SEQUENCES, where known "label" (1, H, W, D)."""
+    data = LoadCased(SEQUENCES, label_key="label" if "label" in item else None)(item)
+    orient = Orientation("RAS", labels=None)
+    return {key: orient(data[key]) for key in ("image", "label") if key in item}
+
+
+def _grid(item: dict) -> tuple[str, str, str]:
+    """Shape, spacing and orientation by the first header that can be read."""
+    for path in [item["image"]] if isinstance(item["image"], str) else item["image"]:
+        try:
+            image = nib.load(path)
+        except Exception:  # `check` says what is wrong with it
+            continue
+        spacing = " x ".join(f"{s:.3g}" for s in nib.affines.voxel_sizes(image.affine))
+        return " x ".join(map(str, image.shape[:3])), spacing, "".join(nib.aff2axcodes(image.affine))
+    return "", "", ""
+
+
+def spread(facts: Sequence[Facts], number: int) -> list[Facts]:
+    """That many cases, from the smallest tumour to the largest in equal steps of rank."""
+    ordered = sorted(facts, key=lambda f: f.tumour)
+    picked = np.linspace(0, len(ordered) - 1, min(number, len(ordered))).round().astype(int)
+    return [ordered[i] for i in picked]
+
+
+def case_figure(item: dict) -> Figure:
+    """The four sequences in three planes, and once more with the outlines of the tumour's parts."""
+    data = load_case(item)
+    image, spacing = data["image"].numpy(), [float(s) for s in data["image"].pixdim]
+    label = data["label"][0].numpy() if "label" in data else np.zeros(image.shape[1:])
+    parts = {name: label == value for value, name in TISSUES[item["convention"]].items() if (label == value).any()}
+    voxel = best_voxel(label > 0)
+    columns = [(name, {}) for name in TITLES] + ([(OUTLINED, parts)] if parts else [])
+    # rows as high as the pictures in them, so that nothing but a thin gap lies between
+    cuts = {name: plane(label, name, voxel).shape for name in PLANES}
+    heights = [cuts[name][0] * aspect(name, spacing) / cuts[name][1] for name in PLANES]
+    figure = Figure(figsize=(2.2 * len(columns), 2.2 * sum(heights) + 0.3), facecolor="black", layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    axes = figure.subplots(len(PLANES), len(columns), height_ratios=heights)
+    for row, name in zip(axes, PLANES, strict=True):
+        for axis, (sequence, outlines) in zip(row, columns, strict=True):
+            volume = image[SEQUENCES.index(sequence)]
+            high = np.percentile(volume[volume != 0], 99.5)
+            axis.imshow(plane(volume, name, voxel), cmap="gray", vmin=0, vmax=high, aspect=aspect(name, spacing))
+            for part in outermost_first(outlines):
+                cut = plane(outlines[part], name, voxel)
+                if cut.any():
+                    axis.contour(cut.astype(float), levels=[0.5], colors=[COLOURS[part]], linewidths=1)
+            axis.set_axis_off()
+    for axis, (sequence, outlines) in zip(axes[0], columns, strict=True):
+        axis.set_title(TITLES[sequence] + " with outlines" * bool(outlines), color="white", fontsize=10)
+    return figure
