@@ -12,10 +12,12 @@ def main() -> None:
 
     if len(sys.argv) < 2 or sys.argv[1] not in VERBS:
         raise SystemExit(f"usage: python -m tools VERB ...\nverbs: {', '.join(VERBS)}\nhelp:  python -m tools VERB --help")
-    verb = sys.argv[1]
-    function = getattr(importlib.import_module(f"tools.{verb}"), verb)
+    verb, words = sys.argv[1], sys.argv[2:]
+    if "--help" in words:  # fire takes it for an option where a verb passes options on
+        words = [word for word in words if word != "--help"] + ["--", "--help"]
+    component = getattr(importlib.import_module(f"tools.{verb}"), verb)
     try:
-        fire.Fire(function, command=sys.argv[2:], name=f"python -m tools {verb}")
+        fire.Fire(component, command=words, name=f"python -m tools {verb}")
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"{verb}: {error}") from error
 

@@ -21,7 +21,7 @@ def demo(bundle: str) -> None:
     root = bundles.REPOSITORY / "demo" / bundle
     shutil.rmtree(root, ignore_errors=True)  # the folder is the demo's own
     options = dict(bundles.metadata(bundle)["demo"])
-    phantom(options.pop("phantom"), str(root / "data"), **options)
+    phantom[options.pop("phantom")](str(root / "data"), **options)
     bundles.run(bundle, "inference", dataset_dir=str(root / "data"), output_dir=str(root / "output"))
     print(f"\n{bundle} wrote:")
     for path in sorted((root / "output").rglob("*")):

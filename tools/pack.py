@@ -107,10 +107,10 @@ def config_json(path: Path, package: str) -> str:
     Raises:
         ValueError: JSON would change the content, as it does with keys that are no text.
     """
-    config = ConfigParser.load_config_file(path)
-    text = json.dumps(map_strings(config, lambda value: SHARED.sub(package, value)), indent=4)
-    if map_strings(json.loads(text), str) != map_strings(config, lambda value: SHARED.sub(package, value)):
-        raise ValueError(f"{path.name} says what JSON cannot: keys must be text, and numbers finite")
+    config = map_strings(ConfigParser.load_config_file(path), lambda value: SHARED.sub(package, value))
+    text = json.dumps(config, indent=4, default=str)
+    if json.loads(text) != config:
+        raise ValueError(f"{path.name} says what JSON cannot: keys must be text, numbers finite, dates quoted")
     return text + "\n"
 
 
@@ -161,7 +161,8 @@ def add_torchscript(packed: Path) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, cwd=packed, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{packed.name}: no TorchScript of network_def:\n{done.stderr.strip()[-2000:]}")
+        reason = re.split(r"\n(?=\w[\w.]*: )", done.stderr.strip())[-1]  # the traceback's end
+        raise ValueError(f"{packed.name}: no TorchScript of network_def: {reason[:1000]}")
     model = packed / "models" / "model.ts"
     with zipfile.ZipFile(model) as records:
         kept = {n: records.read(n) for n in records.namelist() if not n.endswith(MACHINE_RECORDS)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import matplotlib
@@ -37,7 +37,7 @@ img, svg { display: block; width: 100%; height: auto; } svg text { font-family: 
 img { border-radius: 4px; } .bad { color: var(--bad); } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { color: var(--soft); font-weight: 600; } .number { text-align: right; white-space: nowrap; }
+th { color: var(--soft); font-weight: 600; } td { white-space: nowrap; } .number { text-align: right; }
 """
 
 
@@ -50,7 +50,7 @@ def chart(figure: Figure, caption: str) -> str:
     """A figure made within `theme` as an inline drawing whose text takes the page's colour."""
     file = io.StringIO()
     with theme():
-        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+        figure.savefig(file, format="svg", metadata={"Date": None})
     drawing = file.getvalue()
     drawing = drawing[drawing.index("<svg") :].replace(INK, "currentColor")
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
@@ -81,17 +81,23 @@ def bullets(texts: Iterable[str]) -> str:
     return '<ul class="bad">\n' + "\n".join(f"<li>{escape(text)}</li>" for text in texts) + "\n</ul>"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
-    """A table; floats get one decimal, numbers stand right."""
+def legend(colours: Mapping[str, str]) -> str:
+    """Names with a dot in their colour."""
+    dots = (f'<span style="color:{colour}">&#9679;</span> {escape(name)}' for name, colour in colours.items())
+    return f"<p>{' &nbsp; '.join(dots)}</p>"
 
-    def cell(value) -> str:
-        if isinstance(value, int | float):
-            return f'<td class="number">{value:.1f}</td>' if isinstance(value, float) else f'<td class="number">{value}</td>'
-        return f"<td>{escape(str(value))}</td>"
 
-    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
-    body = "\n".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-    return f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+def table(columns: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """A table; floats get one decimal, columns that hold numbers stand right."""
+    numbers = {i for row in rows for i, value in enumerate(row) if isinstance(value, int | float)}
+
+    def line(tag: str, row: Sequence) -> str:
+        texts = (f"{value:.1f}" if isinstance(value, float) else escape(str(value)) for value in row)
+        cells = (f'<{tag} class="number">{t}</{tag}>' if i in numbers else f"<{tag}>{t}</{tag}>" for i, t in enumerate(texts))
+        return f"<tr>{''.join(cells)}</tr>"
+
+    body = "\n".join(line("td", row) for row in rows)
+    return f'<div class="scroll"><table>\n<thead>{line("th", columns)}</thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
 
 
 def page(title: str, sections: dict[str, Sequence[str]]) -> str:

@@ -1,15 +1,7 @@
 """`phantom`: write a synthetic dataset in the layout of a real one."""
 
 from . import phantoms
-from .prepare import load
+from .prepare import load, modules
 
-
-def phantom(dataset: str, directory: str, **options) -> None:
-    """Write a synthetic dataset with the same folders, names and quirks as the real one.
-
-    Args:
-        dataset: brats, ... (a module of tools/phantoms).
-        directory: where to write it.
-        options: --cases N --seed S and what else the module's function of that name takes.
-    """
-    getattr(load(phantoms, dataset), dataset)(directory, **options)
+# `python -m tools phantom DATASET DIR ...`: the function of that name in each module of tools/phantoms
+phantom = {name: getattr(load(phantoms, name), name) for name in modules(phantoms)}

@@ -57,4 +57,4 @@ def test_existing_cases_are_not_overwritten(tmp_path):
 
 def test_an_unknown_release_is_refused(tmp_path):
     with pytest.raises(ValueError, match="release is '2019', expected one of 2020, 2021, 2023, msd"):
-        phantom("brats", str(tmp_path), release=2019)
+        phantom["brats"](str(tmp_path), release=2019)

@@ -57,7 +57,9 @@ def test_every_problem_is_printed_with_its_file_and_the_case_left_out(tmp_path, 
         4: f"{path(4, 'seg')}: label values ['7'], expected (0, 1, 2, 4)",
         5: f"{path(5, 't1ce')}: not readable",
     }.items():
-        assert any(line.startswith(f"PROBLEM BraTS20_Training_{case:03d}") and text in line for line in printed.splitlines()), text
+        assert any(line.startswith(f"PROBLEM BraTS20_Training_{case:03d}") and text in line for line in printed.splitlines()), (
+            text
+        )
     assert "without label, left out: BraTS20_Training_006" in printed
     assert "10 cases of 10 subjects: 4 good, 1 without label, 5 with problems" in printed
     content = json.loads((tmp_path / "datalist.json").read_text())

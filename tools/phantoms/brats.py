@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from shared.paths import atomic_write
 
-from .anatomy import BACKGROUND, CSF, GREY, WHITE, brain, ellipsoid, grid_mm, smooth_noise
+from ..anatomy import BACKGROUND, CSF, GREY, WHITE, brain, ellipsoid, grid_mm, smooth_noise
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
 NECROSIS, OEDEMA, ENHANCING = 4, 5, 6  # tissue codes after the three of the healthy brain
