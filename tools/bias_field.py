@@ -7,12 +7,10 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from shared.errors import describe
 from shared.paths import atomic_write
-from shared.transforms.load import check_image
 
 from .parallel import unordered
 
@@ -77,7 +75,6 @@ def _correct_file(job: tuple[str, Path]) -> tuple[str, str]:
     try:
         image = nib.load(source)
         data = np.asarray(image.dataobj, np.float32)
-        check_image(torch.from_numpy(data), source)
         volumes = data[..., None] if data.ndim == 3 else data
         spacing = nib.affines.voxel_sizes(image.affine)
         corrected = np.stack([correct(volumes[..., i], spacing) for i in range(volumes.shape[-1])], -1)
@@ -104,9 +101,14 @@ def correct(volume: np.ndarray, spacing: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W, D), float32; zeros stay zero.
+
+    Raises:
+        ValueError: a voxel is NaN or infinite, or all are zero.
     """
     import SimpleITK as sitk
 
+    if not np.isfinite(volume).all() or not volume.any():
+        raise ValueError("expected finite voxels that are not all zero")
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # files are what is parallel
     image = sitk.GetImageFromArray(volume.astype(np.float32).T)  # ITK's arrays run z, y, x
     image.SetSpacing([float(s) for s in spacing])

@@ -144,8 +144,8 @@ def packed_card(text: str, name: str, configs: list[str]) -> str:
     text = text.replace(f"bundles/{name}/", "").replace("shared/configs/", "configs/")
     text = re.sub(rf"\b({'|'.join(configs)})\.yaml\b", r"\1.json", text)
     text = SHARED.sub(f"{name}_shared", text)
-    note = "Commands run in this folder. `python -m tools` belongs to the repository that this bundle was packed from."
-    return re.sub(r"\A(# .*\n)?", lambda title: f"{title[0]}\n> {note}\n", text)
+    hint = "Commands run in this folder. `python -m tools` belongs to the repository that this bundle was packed from."
+    return re.sub(r"\A(# .*\n)?", lambda title: f"{title[0]}\n> {hint}\n", text)
 
 
 def add_torchscript(packed: Path) -> None:

@@ -11,9 +11,8 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import torch
@@ -25,12 +24,12 @@ from shared.errors import describe
 from . import bundles
 
 SCHEMAS = Path(__file__).parent / "schema"
-FILES = ("LICENSE", "configs/metadata.json", "docs/README.md", "docs/data_license.txt", "models/model.pt")
+METADATA = "configs/metadata.json"
+FILES = ("LICENSE", METADATA, "docs/README.md", "docs/data_license.txt", "models/model.pt")
 EXPRESSION_LENGTH = 80
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # a path from the root of a disk; not part of a URL, a fraction or a longer path, not text that is added to a path: x + '/y'
 ABSOLUTE_PATH = re.compile(r"""(?<![\w.:/~<>)\]}*@-])(?<!\+ ["'])(/[A-Za-z][\w.-]*/[\w.-]*|[A-Z]:\\{1,2}\w+)""")
-IO = "network_data_format"
 
 
 def verify(name: str) -> None:
@@ -44,7 +43,7 @@ def verify(name: str) -> None:
     """
     root = bundles.folder(name)
     failed = 0
-    with importable(root), quiet():
+    with surroundings(root):
         for check in CHECKS:
             title = (check.__doc__ or "").strip().splitlines()[0].rstrip(".")
             try:
@@ -58,18 +57,9 @@ def verify(name: str) -> None:
 
 
 @contextlib.contextmanager
-def importable(root: Path) -> Iterator[None]:
-    """Make the package inside a packed bundle importable, as MONAI does when it runs one."""
+def surroundings(root: Path) -> Iterator[None]:
+    """Make the package in a packed bundle importable, as MONAI does, and leave the console to the checks' own lines."""
     sys.path.insert(1, str(root))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(root))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Leave the console to the checks' own lines."""
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
@@ -77,6 +67,7 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
+        sys.path.remove(str(root))
 
 
 def config_file(root: Path, name: str) -> str:
@@ -92,24 +83,16 @@ def config(root: Path, name: str) -> dict:
     return ConfigParser.load_config_file(config_file(root, name))
 
 
-def metadata_file(root: Path) -> str:
-    """Path of metadata.json."""
-    return str(root / "configs" / "metadata.json")
-
-
 def strings(root: Path) -> Iterator[tuple[str, str]]:
     """All string values of a bundle's configs, each with the name of its file."""
     for path in sorted([*root.glob("configs/*.yaml"), *root.glob("configs/*.json")]):
-        if path.name != "metadata.json":
-            yield from ((path.name, text) for text in _strings(ConfigParser.load_config_file(path)))
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings(item)
+        waiting = [ConfigParser.load_config_file(path)] if path != root / METADATA else []
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, str):
+                yield path.name, item
+            elif isinstance(item, dict | list):
+                waiting += item.values() if isinstance(item, dict) else item
 
 
 def expect(condition: bool, message: str) -> None:
@@ -150,7 +133,7 @@ def changelog(root: Path) -> None:
 def network_in_out(root: Path) -> None:
     """The network takes and gives the channels and types of metadata.json (verify_net_in_out)."""
     verify_net_in_out(
-        "network_def", meta_file=metadata_file(root), config_file=config_file(root, "inference"), bundle_root=str(root)
+        "network_def", meta_file=str(root / METADATA), config_file=config_file(root, "inference"), bundle_root=str(root)
     )
 
 
@@ -161,7 +144,7 @@ def torchscript(root: Path) -> None:
             "network_def",
             filepath=str(Path(temporary) / "model.ts"),
             ckpt_file=str(root / "models" / "model.pt"),
-            meta_file=metadata_file(root),
+            meta_file=str(root / METADATA),
             config_file=config_file(root, "inference"),
             bundle_root=str(root),
         )
@@ -176,7 +159,7 @@ def properties(root: Path, name: str, workflow_type: str, *data: str) -> None:
         values = {key: value for key, value in values.items() if key in config(root, name)}
         workflow = ConfigWorkflow(
             config_file(root, name),
-            meta_file=metadata_file(root),
+            meta_file=str(root / METADATA),
             logging_file=False,
             workflow_type=workflow_type,
             **values,
@@ -206,7 +189,7 @@ def network(root: Path) -> torch.nn.Module:
 
 def channels_and_shapes(root: Path) -> None:
     """Config and metadata agree on channels, shapes and classes."""
-    inputs, outputs = (bundles.metadata(root)[IO][side] for side in ("inputs", "outputs"))
+    inputs, outputs = (bundles.metadata(root)["network_data_format"][side] for side in ("inputs", "outputs"))
     for name, tensor in [*inputs.items(), *outputs.items()]:
         expected = [str(number) for number in range(tensor["num_channels"])]
         found = list(tensor.get("channel_def", {}))
@@ -275,7 +258,7 @@ def absolute_paths(root: Path) -> None:
             expect(match is None, f"{path.relative_to(root)} line {number}: {match and match[1]}")
 
 
-def package_versions(root: Path) -> None:
+def versions(root: Path) -> None:
     """The package versions of metadata.json are those of requirements.txt or pyproject.toml."""
     pinned: dict[str, list[str]] = {}
     for name in ("requirements.txt", "pyproject.toml"):
@@ -283,8 +266,8 @@ def package_versions(root: Path) -> None:
             pinned.setdefault(package.lower(), []).append(version)
     metadata = bundles.metadata(root)
     named = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
-    versions = {package: metadata[key] for package, key in named.items()} | metadata["required_packages_version"]
-    for package, version in versions.items():
+    said = {package: metadata[key] for package, key in named.items()} | metadata["required_packages_version"]
+    for package, version in said.items():
         expected = pinned.get(package.lower(), [])
         expect(version in expected, f"{package} {version}, expected {' or '.join(expected) or 'no such package'}")
 
@@ -306,20 +289,6 @@ def own_code(root: Path) -> None:
             expect(pydoc.locate(text) is not None, f"{file}: no {text}")
 
 
-CHECKS: tuple[Callable[[Path], None], ...] = (
-    complete,
-    metadata_schema,
-    changelog,
-    network_in_out,
-    torchscript,
-    train_properties,
-    inference_properties,
-    channels_and_shapes,
-    train_inference_agree,
-    weights,
-    links,
-    absolute_paths,
-    package_versions,
-    expressions,
-    own_code,
-)
+OFFICIAL = (complete, metadata_schema, changelog, network_in_out, torchscript, train_properties, inference_properties)
+OURS = (channels_and_shapes, train_inference_agree, weights, links, absolute_paths, versions, expressions, own_code)
+CHECKS = (*OFFICIAL, *OURS)

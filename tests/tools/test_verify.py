@@ -121,8 +121,8 @@ BROKEN = [
     ("absolute_paths", append(INFERENCE, "\nextra: /data/brats\n"), "inference.yaml line .*: /data/brats"),
     ("absolute_paths", append(CARD, "\nin /mnt/scans"), "README.md line .*: /mnt/scans"),
     ("absolute_paths", append("LICENSE", "see C:\\texts"), "LICENSE line 2: C:.texts"),
-    ("package_versions", metadata(lambda m: m.update(monai_version="1.0.0")), "monai 1.0.0, expected 1.6.1"),
-    ("package_versions", metadata(lambda m: m["required_packages_version"].update(nobody="1")), "nobody 1.*no such"),
+    ("versions", metadata(lambda m: m.update(monai_version="1.0.0")), "monai 1.0.0, expected 1.6.1"),
+    ("versions", metadata(lambda m: m["required_packages_version"].update(nobody="1")), "nobody 1.*no such"),
     ("expressions", setting(TRAIN, "extra", LONG), "train.yaml: 82 characters, at most 80"),
     ("expressions", setting(INFERENCE, "extra", "$[x for x in @regions]"), "inference.yaml: comprehension"),
     ("own_code", setting(INFERENCE, "extra", {"_target_": "shared.handlers.NoPictures"}), "NoPictures"),
@@ -133,7 +133,7 @@ BROKEN = [
 @pytest.mark.parametrize(("check", "damage", "reason"), BROKEN)
 def test_a_check_fails_on_what_it_is_for(bundle, check, damage, reason):
     damage(bundle)
-    with module.quiet(), pytest.raises(BaseException, match=reason) as failure:
+    with module.surroundings(bundle), pytest.raises(BaseException, match=reason) as failure:
         getattr(module, check)(bundle)
     assert isinstance(failure.value, Exception | SystemExit)
 

@@ -10,27 +10,35 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
-from monai.transforms import Orientation
+from monai.transforms import CropForegroundd, Orientation
 
 from shared.errors import describe
 from shared.transforms import LoadCased
 from shared.visualize import PLANES, aspect, best_voxel, outermost_first, plane
 
 from .. import page
+from ..charts import Histogram, histogram, intensity_chart, label_chart, slice_chart, slice_kinds
 from ..datasets.brats import SEQUENCES, check, read
 from ..parallel import unordered
 
 TISSUES = {  # names of the label values in each labelling convention
-    "brats2020": {1: "necrotic core", 2: "oedema", 4: "enhancing"},
-    "brats2023": {1: "necrotic core", 2: "oedema", 3: "enhancing"},
-    "msd": {1: "oedema", 2: "necrotic core", 3: "enhancing"},
+    "brats2020": {1: "non-enhancing core", 2: "oedema", 4: "enhancing"},
+    "brats2023": {1: "non-enhancing core", 2: "oedema", 3: "enhancing"},
+    "msd": {1: "oedema", 2: "non-enhancing core", 3: "enhancing"},
 }
-COLOURS = {"necrotic core": "#e0567a", "oedema": "#2a9df4", "enhancing": "#e3a008"}
+COLOURS = {"non-enhancing core": "#e0567a", "oedema": "#2a9df4", "enhancing": "#e3a008"}
 TITLES = {"t1": "T1", "t1ce": "T1ce", "t2": "T2", "flair": "FLAIR"}
 OUTLINED = "flair"
-AXES = {"sagittal": "left to right", "coronal": "back to front", "axial": "bottom to top"}  # in the order of RAS
-NO_BRAIN, NO_TUMOUR, TUMOUR = 0, 1, 2  # kinds of slices
-BINS = 80
+CAPTIONS = {
+    "examples": "From the smallest to the largest tumour, in the planes that show most of it. The patient's right is on the left; "
+    "in the lowest row, seen from the side, the front is on the left.",
+    "intensities": "Histograms over the non-zero voxels, a blue line per case and the mean of all. Above the values in the "
+    "files, below after the normalisation that the bundle does: minus the mean, divided by the standard deviation.",
+    "labels": "Left: volume of each part, a dot per case; the box holds the middle half, the line in it is the median. "
+    "Right: what each tumour consists of, a column per case.",
+    "slices": "Left: slices with tumour, with brain but no tumour, and with neither, as a mean over cases. Right: in how many "
+    "cases there is tumour at each place between the two ends of the brain.",
+}
 
 
 @dataclass
@@ -41,8 +49,8 @@ class Facts:
     problems: list[str]
     grid: tuple[str, str, str] = ("", "", "")  # shape, spacing in mm, orientation
     volumes: dict[str, float] = field(default_factory=dict)  # mL of each tissue, empty without label
-    histograms: dict[str, tuple] = field(default_factory=dict)  # of each sequence: counts, edges, mean, std
-    slices: dict[str, np.ndarray] = field(default_factory=dict)  # kind of every slice of each plane
+    histograms: dict[str, Histogram] = field(default_factory=dict)  # of each sequence
+    slices: dict[str, np.ndarray] = field(default_factory=dict)  # `slice_kinds`
 
     @property
     def tumour(self) -> float:
@@ -61,14 +69,19 @@ def build(root: Path, examples: int, workers: int) -> str:
     if damaged:
         sections["Problems"] = [page.paragraph("These cases count below only in the last table."), page.bullets(damaged)]
     if good:
-        sections["Examples"] = [
-            page.picture(case_figure(items[f.case]), f"{f.case}: {_volumes(f)}") for f in spread(good, examples)
-        ]
-        sections["Intensities"] = [_intensities(good)]
-    if labelled:
+        shown = spread(labelled or good, examples)
+        pictures = [page.picture(case_figure(items[f.case]), f"{f.case}: {_volumes(f)}") for f in shown]
+        sections["Examples"] = [page.paragraph(CAPTIONS["examples"]), page.legend(COLOURS), *pictures]
+        histograms = {title: [f.histograms[name] for f in good] for name, title in TITLES.items()}
         with page.theme():
-            sections["Labels"] = [page.chart(label_chart(labelled), LABEL_CAPTION), _label_table(labelled)]
-            sections["Slices"] = [page.chart(slice_chart(labelled), SLICE_CAPTION)]
+            sections["Intensities"] = [page.chart(intensity_chart(histograms), CAPTIONS["intensities"])]
+    if labelled:
+        volumes = {name: np.array([f.volumes[name] for f in labelled]) for name in COLOURS}
+        with page.theme():
+            labels = label_chart(volumes, COLOURS, "tumour")
+            slices = slice_chart([f.slices for f in labelled], "brain", "tumour")
+            sections["Labels"] = [page.chart(labels, CAPTIONS["labels"]), _label_table(volumes)]
+            sections["Slices"] = [page.chart(slices, CAPTIONS["slices"])]
     sections["Cases"] = [_case_table(facts)]
     return page.page(f"BraTS: {root.name}", sections)
 
@@ -84,19 +97,12 @@ def measure(item: dict) -> Facts:
         facts.problems.append(describe(error))
         return facts
     image = data["image"].numpy()
-    for name, channel in zip(SEQUENCES, image, strict=True):
-        values = channel[channel != 0]
-        counts, edges = np.histogram(values, BINS, range=(0, float(np.percentile(values, 99.9))))
-        facts.histograms[name] = counts / counts.sum(), edges, float(values.mean()), float(values.std())
-    if "label" not in data:
-        return facts
-    label = data["label"][0].numpy()
-    voxel_ml = abs(float(np.linalg.det(np.asarray(data["label"].affine)[:3, :3]))) / 1000
-    facts.volumes = {name: int((label == v).sum()) * voxel_ml for v, name in TISSUES[item["convention"]].items()}
-    brain, tumour = image.any(axis=0), label > 0
-    for axis, name in enumerate(AXES):
-        others = tuple(a for a in range(3) if a != axis)
-        facts.slices[name] = np.where(tumour.any(others), TUMOUR, np.where(brain.any(others), NO_TUMOUR, NO_BRAIN))
+    facts.histograms = {name: histogram(c[c != 0]) for name, c in zip(SEQUENCES, image, strict=True)}
+    if "label" in data:
+        label = data["label"][0].numpy()
+        voxel_ml = abs(float(np.linalg.det(np.asarray(data["label"].affine)[:3, :3]))) / 1000
+        facts.volumes = {name: int((label == v).sum()) * voxel_ml for v, name in TISSUES[item["convention"]].items()}
+        facts.slices = slice_kinds(image.any(axis=0), label > 0)
     return facts
 
 
@@ -128,7 +134,7 @@ def spread(facts: Sequence[Facts], number: int) -> list[Facts]:
 
 def case_figure(item: dict) -> Figure:
     """The four sequences in three planes, and once more with the outlines of the tumour's parts."""
-    data = load_case(item)
+    data = CropForegroundd(["image", "label"], "image", margin=3, allow_missing_keys=True)(load_case(item))
     image, spacing = data["image"].numpy(), [float(s) for s in data["image"].pixdim]
     label = data["label"][0].numpy() if "label" in data else np.zeros(image.shape[1:])
     parts = {name: label == value for value, name in TISSUES[item["convention"]].items() if (label == value).any()}
@@ -143,8 +149,9 @@ def case_figure(item: dict) -> Figure:
     for row, name in zip(axes, PLANES, strict=True):
         for axis, (sequence, outlines) in zip(row, columns, strict=True):
             volume = image[SEQUENCES.index(sequence)]
-            high = np.percentile(volume[volume != 0], 99.5)
-            axis.imshow(plane(volume, name, voxel), cmap="gray", vmin=0, vmax=high, aspect=aspect(name, spacing))
+            low, high = np.percentile(volume[volume != 0], [0.5, 99.5])
+            picture = plane(np.where(volume == 0, low, volume), name, voxel)
+            axis.imshow(picture, cmap="gray", vmin=low, vmax=high, aspect=aspect(name, spacing))
             for part in outermost_first(outlines):
                 cut = plane(outlines[part], name, voxel)
                 if cut.any():
@@ -153,3 +160,39 @@ def case_figure(item: dict) -> Figure:
     for axis, (sequence, outlines) in zip(axes[0], columns, strict=True):
         axis.set_title(TITLES[sequence] + " with outlines" * bool(outlines), color="white", fontsize=10)
     return figure
+
+
+def _overview(items: dict[str, dict], facts: Sequence[Facts]) -> str:
+    subjects = len({item["subject"] for item in items.values()})
+    damaged = sum(bool(f.problems) for f in facts)
+    unlabelled = sum("label" not in item for item in items.values())
+    grids = Counter(f.grid for f in facts if f.grid[0]).most_common()
+    listed = "; ".join(f"{shape} voxels of {spacing} mm, {axes} ({n})" for (shape, spacing, axes), n in grids[:5])
+    more = f"; {len(grids) - 5} more" if len(grids) > 5 else ""
+    return page.paragraph(
+        f"{len(facts)} cases of {subjects} subjects, {damaged} with problems, {unlabelled} without label. "
+        f"Grids (cases): {listed}{more}."
+    )
+
+
+def _volumes(f: Facts) -> str:
+    return ", ".join(f"{name} {ml:.1f} mL" for name, ml in f.volumes.items()) or "no label"
+
+
+def _label_table(volumes: dict[str, np.ndarray]) -> str:
+    total = sum(float(ml.sum()) for ml in volumes.values()) or 1.0
+    rows = []
+    for name, ml in volumes.items():
+        share = 100 * float(ml.sum()) / total
+        rows.append((name, float(np.median(ml)), float(ml.min()), float(ml.max()), share, int((ml == 0).sum())))
+    return page.table(("part", "median mL", "least mL", "most mL", "% of all tumour", "cases without"), rows)
+
+
+def _case_table(facts: Sequence[Facts]) -> str:
+    columns = ("case", "voxels", "spacing (mm)", "axes", *(f"{n} (mL)" for n in COLOURS), "tumour (mL)", "state")
+    rows = []
+    for f in facts:
+        ml = [f.volumes[name] for name in COLOURS] + [f.tumour] if f.volumes else [""] * (len(COLOURS) + 1)
+        state = "problem" if f.problems else "good" if f.volumes else "no label"
+        rows.append((f.case, *f.grid, *ml, state))
+    return page.table(columns, rows)
