@@ -249,3 +249,25 @@ def test_the_phantoms_of_all_releases_train_alike(tmp_path):
         assert torch.equal(item["image"].as_tensor(), items[0]["image"].as_tensor())
         assert torch.equal(item["label"].as_tensor(), items[0]["label"].as_tensor())
     assert items[0]["label"].amax((1, 2, 3)).tolist() == [1, 1, 1]
+
+
+def test_fine_tuning_with_other_sequences_logs_what_was_adapted(brats_dir, small_weights, tmp_path, caplog):
+    options = {"sequences": ["t1ce", "flair"], "network_def::in_channels": 2, "pictured": {"T1ce": 0}, "max_epochs": 1}
+    data = tmp_path / "data"
+    shutil.copytree(brats_dir, data)
+    content = json.loads((data / "datalist.json").read_text())
+    for section in ("training", "validation"):
+        for item in content[section]:
+            item["image"] = [item["image"][0], item["image"][3]]
+    (data / "datalist.json").write_text(json.dumps(content))
+    with caplog.at_level("INFO"):
+        run(
+            config_file=config("train"),
+            dataset_dir=str(data),
+            output_dir=str(tmp_path / "out"),
+            finetune=str(small_weights),
+            **TRAIN,
+            **options,
+        )
+    assert any("adapted: 1 tensors: convInit.conv.weight" in message for message in caplog.messages)
+    assert any(message.startswith("reused: ") for message in caplog.messages)

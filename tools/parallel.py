@@ -1,4 +1,4 @@
-"""Work through items in several processes, with a progress bar, so that Ctrl-C stops at once and leaves nothing half done."""
+"""Work through items in several processes, with a progress bar; Ctrl-C ends them soon and leaves no file half written."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from .checkpoints import Checkpoints
 from .early_stopping import EarlyStopping
 from .pictures import CasePictures, TensorBoardPanels
 from .seeding import EpochSeed
+from .weights import FineTune, WeightsLoader
 
 __all__ = [
     "CasePictures",
@@ -12,6 +13,8 @@ __all__ = [
     "Checkpoints",
     "EarlyStopping",
     "EpochSeed",
+    "FineTune",
     "RegionVolumes",
     "TensorBoardPanels",
+    "WeightsLoader",
 ]

@@ -18,6 +18,9 @@ def test_every_setting_is_listed_with_its_default(capsys):
 def test_options_and_command_are_read_from_the_config(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(
+        "# Does it:\n#\n#   python -m monai.bundle run \\\n#     --a b\n# more\n\n"
+        "# --- settings ---\nn: 3  # how many\nc: a#b\n# --- task ---\nq: 1\n"
+    )
         "# Does it:\n#\n#   python -m monai.bundle run \\\n#     --a b\n# more\n\n# --- settings ---\nn: 3  # how many\nc: a#b\n# --- task ---\nq: 1\n"
     )
     assert options(path) == [("n", "3", "how many"), ("c", "a#b", "")]

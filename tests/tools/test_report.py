@@ -14,7 +14,7 @@ from tools.charts import along_body, histogram, slice_kinds
 from tools.datasets.brats import read
 from tools.phantoms.brats import brats
 from tools.report import report
-from tools.reports.brats import Facts, measure, spread
+from tools.reports.brats import Facts, case_figure, measure, spread
 
 VOID = {"meta", "img", "path", "use", "image", "rect", "stop", "br"}
 
@@ -120,6 +120,28 @@ def test_slices_do_not_depend_on_the_orientation_on_disk(tmp_path):
     assert before.volumes == pytest.approx(after.volumes)
     for plane in ("axial", "coronal", "sagittal"):
         assert (before.slices[plane] == after.slices[plane]).all()
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "SRA"])
+def test_pictures_show_the_right_on_the_left_and_true_proportions(tmp_path, axes):
+    # a head of 60 x 80 x 48 mm with a bright cube of tumour at its right, front and top
+    head, label = np.zeros((2, 30, 20, 12), np.int16)
+    head[:] = 100
+    label[24:27, 15:17, 9:11] = 4
+    head[label == 4] = 1000
+    change = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
+    for name, voxels in (*((name, head) for name in ("t1", "t1ce", "t2", "flair")), ("seg", label)):
+        image = nib.Nifti1Image(voxels, np.diag([2.0, 4, 4, 1])).as_reoriented(change)
+        nib.save(image, tmp_path / f"P1_{name}.nii.gz")
+    figure = case_figure(read(str(tmp_path))[0])
+    figure.draw_without_rendering()
+    sizes = ((72, 104), (72, 72), (104, 72))  # mm, with the margin of 3 voxels on each side
+    shown = [(axis.images[0].get_array(), axis.get_window_extent()) for axis in figure.axes[::5]]  # of T1
+    for (pixels, box), (width, height) in zip(shown, sizes, strict=True):
+        row, column = np.unravel_index(np.argmax(pixels), pixels.shape)
+        assert row < pixels.shape[0] / 2
+        assert column < pixels.shape[1] / 2
+        assert box.height / box.width == pytest.approx(height / width, rel=0.02)
 
 
 def test_slice_kinds():

@@ -30,8 +30,8 @@ COLOURS = {"non-enhancing core": "#e0567a", "oedema": "#2a9df4", "enhancing": "#
 TITLES = {"t1": "T1", "t1ce": "T1ce", "t2": "T2", "flair": "FLAIR"}
 OUTLINED = "flair"
 CAPTIONS = {
-    "examples": "From the smallest to the largest tumour, in the planes that show most of it. The patient's right is on the left; "
-    "in the lowest row, seen from the side, the front is on the left.",
+    "examples": "From the smallest to the largest tumour, in the planes that show most of it. The patient's right is on the "
+    "left; in the lowest row, seen from the side, the front is on the left.",
     "intensities": "Histograms over the non-zero voxels, a blue line per case and the mean of all. Above the values in the "
     "files, below after the normalisation that the bundle does: minus the mean, divided by the standard deviation.",
     "labels": "Left: volume of each part, a dot per case; the box holds the middle half, the line in it is the median. "

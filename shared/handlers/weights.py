@@ -1,0 +1,127 @@
+"""Load weights: those a bundle ships, checked against its metadata, or others to fine-tune from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+
+from ..errors import InputError
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file in hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def read_state(path: str | os.PathLike) -> dict[str, torch.Tensor]:
+    """A state_dict from a file, on the CPU; of a training state (`last.pt`) the network's.
+
+    Raises:
+        InputError: there is no such file, it is no checkpoint, it holds objects (which could run code when they are loaded),
+            or it holds no state_dict.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"no weights {path}: expected a PyTorch state_dict")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a file that is no checkpoint makes the unpickler raise is not documented
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is refused: expected a state_dict, which holds tensors and no code ({reason})") from None
+    state = state.get("network", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise InputError(f"{path} holds no state_dict: expected names with tensors")
+    return state
+
+
+class WeightsLoader:
+    """Load a state_dict into the network when a run starts.
+
+    If the file is one that the bundle ships, its SHA-256 must be the one in metadata.json.
+
+    Args:
+        path: the file.
+        network: what it is loaded into; every layer must fit.
+        bundle_root: folder of the bundle, whose configs/metadata.json may list `"weights": {"models/model.pt": sha256}`.
+
+    Raises:
+        InputError: see `read_state`; or the checksum differs, or the layers do not fit.
+    """
+
+    def __init__(self, path: str | os.PathLike, network: torch.nn.Module, bundle_root: str | os.PathLike):
+        self.path, self.network, self.root = Path(path), network, Path(bundle_root)
+        self.logger = logging.getLogger(type(self).__name__)
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        state = read_state(self.path)
+        expected = self._shipped().get(self.path.resolve())
+        if expected is not None and sha256(self.path) != expected:
+            raise InputError(f"{self.path}: SHA-256 {sha256(self.path)} differs from {expected} in metadata.json")
+        try:
+            getattr(self.network, "module", self.network).load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:400]
+            raise InputError(f"{self.path} does not fit the network: {reason}") from None
+        self.logger.info(f"weights of {self.path}")
+
+    def _shipped(self) -> dict[Path, str]:
+        metadata = json.loads((self.root / "configs" / "metadata.json").read_text())
+        return {(self.root / name).resolve(): digest for name, digest in metadata.get("weights", {}).items()}
+
+
+def load_fitting(network: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, list[str]]:
+    """Load what fits of a state_dict whose network had other channels or classes.
+
+    A tensor of the same shape is reused. One that differs only in its first two dimensions (output and input channels) is
+    adapted: the channels both have are copied, in order, and the rest keeps its initial values. Anything else stays new.
+
+    Returns:
+        names of the tensors under "reused", "adapted" and "new".
+    """
+    report: dict[str, list[str]] = {"reused": [], "adapted": [], "new": []}
+    own = network.state_dict()
+    for name, value in own.items():
+        old = state.get(name)
+        if old is not None and old.shape == value.shape:
+            own[name] = old
+            report["reused"].append(name)
+        elif old is not None and old.ndim == value.ndim and old.shape[2:] == value.shape[2:]:
+            common = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, value.shape, strict=True))
+            own[name] = value.clone()
+            own[name][common] = old[common].to(value)
+            report["adapted"].append(name)
+        else:
+            report["new"].append(name)
+    network.load_state_dict(own)
+    return report
+
+
+class FineTune:
+    """Start training from other weights: load what fits and log which tensors were reused, adapted and new.
+
+    Raises:
+        InputError: see `read_state`; or nothing fits.
+    """
+
+    def __init__(self, path: str | os.PathLike, network: torch.nn.Module):
+        self.path, self.network = path, network
+        self.logger = logging.getLogger(type(self).__name__)
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        report = load_fitting(getattr(self.network, "module", self.network), read_state(self.path))
+        if not report["reused"] and not report["adapted"]:
+            raise InputError(f"{self.path}: no layer fits this network")
+        for kind, names in report.items():
+            self.logger.info(f"{kind}: {len(names)} tensors" + (f": {', '.join(names)}" if names and kind != "reused" else ""))
