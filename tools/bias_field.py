@@ -39,12 +39,9 @@ def correct_cases(cases: list[dict], root: Path, target: Path, workers: int) -> 
     if target.is_relative_to(root):
         raise ValueError(f"bias_field is {target}, expected a folder outside of the dataset {root}")
 
-    def copy_of(path: str) -> Path:
-        return target / Path(path).relative_to(root)
-
-    jobs = [(path, copy_of(path)) for item in cases for path in _files(item)]
-    todo = [job for job in jobs if not job[1].is_file()]
-    print(f"bias field: {len(jobs)} files, {len(jobs) - len(todo)} of them corrected before -> {target}")
+    copies = {path: target / Path(path).relative_to(root) for item in cases for path in _files(item)}
+    todo = [(path, copy) for path, copy in copies.items() if not copy.is_file()]
+    print(f"bias field: {len(copies)} files, {len(copies) - len(todo)} of them corrected before -> {target}")
     failed = set()
     for path, error in unordered(_correct_file, todo, workers, "bias field", "file"):
         if error:
@@ -53,16 +50,12 @@ def correct_cases(cases: list[dict], root: Path, target: Path, workers: int) -> 
     left_out = [item["case"] for item in cases if failed.intersection(_files(item))]
     if left_out:
         print(f"not corrected, left out: {', '.join(left_out)}")
-    return [
-        {
-            **item,
-            "image": str(copy_of(item["image"]))
-            if isinstance(item["image"], str)
-            else [str(copy_of(path)) for path in item["image"]],
-        }
-        for item in cases
-        if item["case"] not in left_out
-    ]
+    corrected = []
+    for item in cases:
+        if item["case"] not in left_out:
+            paths = [str(copies[path]) for path in _files(item)]
+            corrected.append({**item, "image": paths[0] if isinstance(item["image"], str) else paths})
+    return corrected
 
 
 def _files(item: dict) -> list[str]:

@@ -32,7 +32,8 @@ STYLE = """
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; margin: 0 0 .5rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
-p { max-width: 50rem; margin: .5rem 0; } figure { margin: 1rem 0; overflow-x: auto; } figcaption { color: var(--soft); font-size: .9rem; }
+p { max-width: 50rem; margin: .5rem 0; } figure { margin: 1rem 0; overflow-x: auto; }
+figcaption { color: var(--soft); font-size: .9rem; }
 img, svg { display: block; width: 100%; height: auto; } svg { min-width: 40rem; } svg text { font-family: inherit !important; }
 img { border-radius: 4px; } .bad { color: var(--bad); } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }

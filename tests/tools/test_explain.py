@@ -15,14 +15,24 @@ def test_every_setting_is_listed_with_its_default(capsys):
         assert line in printed
 
 
+CONFIG = """\
+# Does it:
+#
+#   python -m monai.bundle run \\
+#     --a b
+# more
+
+# --- settings ---
+n: 3  # how many
+c: a#b
+# --- task ---
+q: 1
+"""
+
+
 def test_options_and_command_are_read_from_the_config(tmp_path):
     path = tmp_path / "x.yaml"
-    path.write_text(
-        "# Does it:\n#\n#   python -m monai.bundle run \\\n#     --a b\n# more\n\n"
-        "# --- settings ---\nn: 3  # how many\nc: a#b\n# --- task ---\nq: 1\n"
-    )
-        "# Does it:\n#\n#   python -m monai.bundle run \\\n#     --a b\n# more\n\n# --- settings ---\nn: 3  # how many\nc: a#b\n# --- task ---\nq: 1\n"
-    )
+    path.write_text(CONFIG)
     assert options(path) == [("n", "3", "how many"), ("c", "a#b", "")]
     assert command(path) == "  python -m monai.bundle run \\\n  --a b"
 
