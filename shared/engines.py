@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import ignite.distributed as idist
+from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 
 from .errors import InputError, describe
@@ -13,16 +15,22 @@ class CaseEvaluator(SupervisedEvaluator):
     """MONAI's evaluator, but a case that fails is reported and the others go on.
 
     Expects batches of one case from a `CaseDataset`. Loading, network, postprocessing and the handlers of
-    `IterationEvents.MODEL_COMPLETED` are guarded. Call `finish` after `run`.
+    `IterationEvents.MODEL_COMPLETED` are guarded. Call `finish` after `run`. Of several processes some may have no case.
 
     Attributes:
-        failures: reason of every failed case, by name.
+        failures: reason of every case that failed in this process, by name.
     """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.failures: dict[str, str] = {}
         self.logger = logging.getLogger(type(self).__name__)
+
+    def run(self, global_epoch: int = 1) -> None:
+        if self.state.epoch_length:
+            super().run(global_epoch)
+        else:  # MONAI would return at once, and the other processes wait for this one's part of a table
+            self.fire_event(Events.EPOCH_COMPLETED)
 
     def _iteration(self, engine, batchdata):
         case = batchdata["case"][0]
@@ -37,13 +45,18 @@ class CaseEvaluator(SupervisedEvaluator):
             return None
 
     def finish(self) -> None:
-        """Say how many cases went through and end the program with exit code 1 if any did not.
+        """Say how many cases went through, in all processes, and end the program with exit code 1 if any did not.
 
         Raises:
-            InputError: a case failed; the message lists all of them with their reasons.
+            InputError: a case failed; the message lists all of them with their reasons. Of several processes only the
+                first one raises it, the others end without a word.
         """
-        total = self.state.epoch_length
-        if self.failures:
-            reasons = "\n".join(f"  {case}: {reason}" for case, reason in sorted(self.failures.items()))
-            raise InputError(f"{len(self.failures)} of {total} cases failed:\n{reasons}")
-        self.logger.info(f"all {total} cases finished")
+        total = sum(idist.all_gather(self.state.epoch_length))
+        failures = {case: reason for part in idist.all_gather(self.failures) for case, reason in part.items()}
+        if not failures:
+            self.logger.info(f"all {total} cases finished")
+        elif idist.get_rank() > 0:
+            raise SystemExit
+        else:
+            reasons = "\n".join(f"  {case}: {reason}" for case, reason in sorted(failures.items()))
+            raise InputError(f"{len(failures)} of {total} cases failed:\n{reasons}")

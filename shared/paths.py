@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,9 +37,7 @@ def writable_dir(path: str | os.PathLike) -> str:
     folder = Path(path).expanduser().absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(folder / "probe") as temporary:
-            temporary.touch()
-        (folder / "probe").unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(f"cannot write into the output folder {folder}: {error.strerror or error}") from None
     return str(folder)
@@ -49,10 +47,11 @@ def writable_dir(path: str | os.PathLike) -> str:
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path`; it becomes `path` when the block ends well and is removed when it does not.
 
-    The temporary name keeps the full suffix (".nii.gz"), since writers choose the format by it.
+    The temporary name keeps the full suffix (".nii.gz"), since writers choose the format by it. It is always the same, so
+    that what a killed process left behind is replaced when the file is written again.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
+    temporary = path.with_name(f".partial-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)

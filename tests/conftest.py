@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_IMAGES = REPOSITORY.parent / "shared" / "data"  # reference images beside the checkout; no user has them
 
 # 4 mm voxels keep a whole head under 60 x 60 x 39; half the filters
-SMALL = {"spacing": [4, 4, 4], "network_def::init_filters": 8, "workers": 0, "device": "cpu"}
+SMALL = {"spacing": [4, 4, 4], "network_def::init_filters": 8, "device": "cpu"}
 
 
 @pytest.fixture(scope="session")

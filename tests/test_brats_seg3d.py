@@ -19,7 +19,7 @@ from tools.phantoms.brats import SEQUENCES, brats
 
 from .conftest import REAL_IMAGES, REPOSITORY, SMALL, config
 
-TRAIN = {**SMALL, "patch_size": [24, 24, 24], "patches_per_case": 1}
+TRAIN = {**SMALL, "workers": 0, "patch_size": [24, 24, 24], "patches_per_case": 1}
 
 
 def infer(data, output, weights, **options):

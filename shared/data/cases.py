@@ -11,6 +11,7 @@ from pathlib import Path
 import nibabel as nib
 
 from ..errors import InputError
+from ..handlers.case_table import read_rows
 
 NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 logger = logging.getLogger(__name__)
@@ -99,6 +100,25 @@ def find_cases(
             + (f", or 4D files with the channels {', '.join(channels_4d)}" if channels_4d else "")
         )
     return sorted(_unique(cases, Path(dataset_dir).expanduser()), key=lambda item: item["case"])
+
+
+def unfinished(
+    cases: Sequence[dict], output_dir: str | os.PathLike, file: str, table: str, overwrite: bool = False
+) -> list[dict]:
+    """The cases that still have to be done: those without an output file or without a row in the table.
+
+    Args:
+        cases: items with a "case".
+        output_dir: folder of the outputs.
+        file: name of a case's output there, with "{case}" in it.
+        table: name of the table there, a row of which is the last that is written of a case.
+        overwrite: do all cases again.
+    """
+    rows = {} if overwrite else read_rows(Path(output_dir) / table)
+    todo = [c for c in cases if c["case"] not in rows or not (Path(output_dir) / file.format(case=c["case"])).is_file()]
+    if len(todo) < len(cases):
+        logger.info(f"{len(cases) - len(todo)} of {len(cases)} cases are finished in {output_dir}; --overwrite true does them again")
+    return todo
 
 
 def _is_4d(path: Path) -> bool:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -60,7 +61,8 @@ class CaseTable:
     """Keep a CSV with one row per case; rows of other cases that the file already holds stay.
 
     During inference give `measure`: it turns each case's "pred" into columns and the file grows case by case. During
-    evaluation give `metrics`: the named metrics' values per case and channel are written when the epoch ends.
+    evaluation give `metrics`: the named metrics' values per case and channel are written when the epoch ends. Of several
+    processes the first one writes, and adds the rows of the others when the epoch ends.
 
     Args:
         path: the CSV.
@@ -75,30 +77,31 @@ class CaseTable:
         metrics: Mapping[str, Sequence[str]] | None = None,
     ):
         self.path, self.measure, self.metrics = Path(path), measure, dict(metrics or {})
-        self.cases: list[str] = []
+        self.rows: list[tuple[str, dict]] = []  # case and columns, in the order of this process
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.rows.clear())
         # inside the iteration, where CaseEvaluator guards it
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.case_completed)
-        if self.metrics:
-            engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.cases.clear())
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
 
     def case_completed(self, engine: Engine) -> None:
         """Note the case, and write its row if it is measured by itself."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.cases.append(item["case"])
-            if self.measure is not None:
-                self._write({item["case"]: self.measure(output["pred"])})
+            row = self.measure(output["pred"]) if self.measure is not None else {}
+            self.rows.append((item["case"], row))
+            if row:
+                self._write({item["case"]: row})
 
     def epoch_completed(self, engine: Engine) -> None:
-        """Write the details of all metrics."""
-        rows: dict[str, dict] = {case: {} for case in self.cases}
+        """Write the rows of all processes with the details of all metrics."""
+        rows = [row for part in idist.all_gather(self.rows) for row in part]  # ordered as MONAI gathers the details
         for name, channels in self.metrics.items():
-            for case, values in zip(self.cases, engine.state.metric_details[name].tolist(), strict=True):
-                rows[case] |= {f"{name}_{c}": float(v) for c, v in zip(channels, values, strict=True)}
-        self._write(rows)
+            for (_, row), values in zip(rows, engine.state.metric_details[name].tolist(), strict=True):
+                row |= {f"{name}_{c}": float(v) for c, v in zip(channels, values, strict=True)}
+        self._write(dict(rows))
 
     def _write(self, rows: Mapping[str, Mapping]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(self.path, {**read_rows(self.path), **rows})
+        if rows and idist.get_rank() == 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_rows(self.path, {**read_rows(self.path), **rows})

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
@@ -23,10 +24,11 @@ class Checkpoints:
     Attach it to the trainer, behind the ValidationHandler: at the end of every epoch it compares the evaluator's key metric
     (larger is better), writes `model.pt` if that epoch was the best so far, then `last.pt`. Files are replaced whole, so a run
     killed at any moment leaves the previous ones intact. MONAI's CheckpointSaver writes in place and keeps no such state.
+    Of several processes the first one writes and all of them load; a run may go on with another number of processes.
 
     Args:
         folder: where both files lie.
-        network: its state_dict becomes `model.pt`.
+        network: its state_dict becomes `model.pt`; the network itself, not what makes it parallel.
         state: further objects with `state_dict` and `load_state_dict`: optimizer, lr_scheduler, early stopping.
         evaluator: the engine whose key metric decides.
         resume: go on from `last.pt` if it exists. Without it an existing `last.pt` is an error, so that no run is lost.
@@ -65,20 +67,22 @@ class Checkpoints:
         self.network.load_state_dict(saved["network"])
         for name, item in self.state.items():
             item.load_state_dict(saved[name])
-        engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
+        engine.state.epoch = saved["epoch"]
+        engine.state.iteration = saved["epoch"] * engine.state.epoch_length
         self.evaluator.state.best_metric = saved["best_metric"]
         self.evaluator.state.best_metric_epoch = saved["best_metric_epoch"]
         self.logger.info(f"going on after epoch {saved['epoch']} of {path}")
 
     def save(self, engine: Engine) -> None:
         """Write `model.pt` if this epoch's validation was the best so far, then `last.pt`."""
+        if idist.get_rank() > 0:
+            return
         judge = self.evaluator.state
         if judge.best_metric_epoch == engine.state.epoch:
             self._write(BEST, self.network.state_dict())
             self.logger.info(f"epoch {engine.state.epoch} is the best so far: {judge.key_metric_name} {judge.best_metric:.4f}")
         content = {name: item.state_dict() for name, item in self.state.items()}
-        content["network"] = self.network.state_dict()
-        content |= {"epoch": engine.state.epoch, "iteration": engine.state.iteration}
+        content |= {"network": self.network.state_dict(), "epoch": engine.state.epoch}
         content |= {"best_metric": float(judge.best_metric), "best_metric_epoch": judge.best_metric_epoch}
         self._write(LAST, content)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -110,11 +111,11 @@ class LoadCased(MapTransform):
                 f"{os.path.dirname(files[0])}: expected {len(self.sequences)} files ({', '.join(self.sequences)}), "
                 f"found {len(files)}: {', '.join(os.path.basename(f) for f in files)}"
             )
-        images = []
-        for path in files:
-            images.append(self._read(path))
-            check_image(images[-1], path)
-            check_same_grid(images[-1], path, images[0], files[0])
+        with ThreadPoolExecutor(len(files)) as pool:  # decompression runs outside Python's lock
+            images = list(pool.map(self._read, files))
+        for path, image in zip(files, images, strict=True):
+            check_image(image, path)
+            check_same_grid(image, path, images[0], files[0])
         return MetaTensor(torch.cat([i.as_tensor() for i in images]), meta=images[0].meta)
 
     def _load_4d(self, path: str | os.PathLike, channels: Sequence[str]) -> MetaTensor:
