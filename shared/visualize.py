@@ -67,21 +67,25 @@ def outline_figure(image: MetaTensor, channels: Mapping[str, int], rows: Mapping
     union = [np.any(list(m.values()), axis=0) for m in masks.values() if m]
     voxel = best_voxel(next((u for u in union if u.any()), np.zeros(volume.shape[1:], bool)))
 
+    shown = list(next((m for m in masks.values() if m), {}))
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(shown)}
     columns = [(label, index, name) for label, index in channels.items() for name in PLANES]
     figure = Figure(figsize=(2.6 * len(columns), 2.9 * len(rows) + 0.7), facecolor="black", layout="tight")
     axes = figure.subplots(len(rows), len(columns), squeeze=False)
     for axes_row, (row, regions) in zip(axes, masks.items(), strict=True):
         for axis, (label, index, name) in zip(axes_row, columns, strict=True):
-            _draw(axis, volume[index], regions, name, voxel, spacing)
+            draw_plane(axis, volume[index], regions, name, voxel, spacing, colours)
             axis.set_title(f"{row}, {label} {name}" if row else f"{label} {name}", color="white", fontsize=9)
-    shown = next((m for m in masks.values() if m), {})
-    for i, name in enumerate(shown):
-        figure.text(0.01 + 0.05 * i, 0.01, str(name), color=COLOURS[i % len(COLOURS)], fontsize=11, weight="bold")
+    left = 0.01
+    for name in shown:
+        figure.text(left, 0.01, str(name), color=colours[name], fontsize=11, weight="bold")
+        left += (0.13 * len(str(name)) + 0.25) / figure.get_figwidth()  # about the text's width in inches
     figure.suptitle(title, color="white", fontsize=11)
     return figure
 
 
-def _draw(axis, volume: np.ndarray, masks: Mapping[str, np.ndarray], name: str, voxel, spacing) -> None:
+def draw_plane(axis, volume: np.ndarray, masks: Mapping[str, np.ndarray], name: str, voxel, spacing, colours) -> None:
+    """Draw a plane of a volume (H, W, D) in RAS orientation into a matplotlib axis, masks as outlines in `colours` by name."""
     inside = volume[volume != 0]
     low, high = np.percentile(inside, [0.5, 99.5]) if inside.size else (0, 1)
     # background is exactly 0 after normalisation over non-zero voxels: show it black, not as the mean grey
@@ -90,8 +94,7 @@ def _draw(axis, volume: np.ndarray, masks: Mapping[str, np.ndarray], name: str, 
     for region in outermost_first(masks):
         cut = plane(masks[region], name, voxel)
         if cut.any():
-            colour = COLOURS[list(masks).index(region) % len(COLOURS)]
-            axis.contour(cut.astype(float), levels=[0.5], colors=[colour], linewidths=0.9)
+            axis.contour(cut.astype(float), levels=[0.5], colors=[colours[region]], linewidths=0.9)
     axis.set_axis_off()
 
 

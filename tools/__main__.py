@@ -18,6 +18,8 @@ def main() -> None:
     component = getattr(importlib.import_module(f"tools.{verb}"), verb)
     try:
         fire.Fire(component, command=words, name=f"python -m tools {verb}")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"{verb}: {error}") from error
 

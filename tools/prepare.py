@@ -72,12 +72,12 @@ def prepare(
         validation: share of the subjects.
         testing: share of the subjects.
         bias_field: a folder for N4-corrected copies, which the datalist then names (needs the extra `n4`).
-        workers: processes for the correction.
+        workers: processes for checking and correction.
     """
     reader = load(datasets, dataset)
     root = Path(directory).expanduser().resolve()
     cases = reader.read(str(root))
-    problems, present = reader.check_all(cases)
+    problems, present = reader.check_all(cases, workers)
     for case, found in problems.items():
         print("\n".join(f"PROBLEM {case}: {text}" for text in found))
     unlabelled = [item["case"] for item in cases if "label" not in item and item["case"] not in problems]
@@ -89,11 +89,12 @@ def prepare(
         f"{len(unlabelled)} without label, {len(problems)} with problems"
     )
     print("label values (cases that have them):", ", ".join(f"{v:g} ({n})" for v, n in sorted(present.items())))
+    sections = split_by_subject(good, seed, validation, testing)
     if bias_field is not None:
         from .bias_field import correct_cases
 
-        good = correct_cases(good, root, Path(bias_field).expanduser().resolve(), workers)
-    sections = split_by_subject(good, seed, validation, testing)
+        corrected = {c["case"]: c for c in correct_cases(good, root, Path(bias_field).expanduser().resolve(), workers)}
+        sections = {n: [corrected[c["case"]] for c in part if c["case"] in corrected] for n, part in sections.items()}
     path = Path(output).expanduser() if output else root / "datalist.json"
     text = json.dumps(
         {"dataset": dataset, "seed": seed, **{n: [_relative(i, root) for i in s] for n, s in sections.items()}},

@@ -117,7 +117,9 @@ def unfinished(
     rows = {} if overwrite else read_rows(Path(output_dir) / table)
     todo = [c for c in cases if c["case"] not in rows or not (Path(output_dir) / file.format(case=c["case"])).is_file()]
     if len(todo) < len(cases):
-        logger.info(f"{len(cases) - len(todo)} of {len(cases)} cases are finished in {output_dir}; --overwrite true does them again")
+        logger.info(
+            f"{len(cases) - len(todo)} of {len(cases)} cases are finished in {output_dir}; --overwrite true does them again"
+        )
     return todo
 
 

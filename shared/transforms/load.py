@@ -88,12 +88,17 @@ class LoadCased(MapTransform):
         item[self.image_key] = image
         if self.label_key is not None:
             path = item[self.label_key]
-            item[self.label_key] = self._read(path)
+            item[self.label_key] = self.read(path)
             check_same_grid(item[self.label_key], path, image, first_path)
             item[self.label_key].meta["case"] = image.meta["case"]
         return item
 
-    def _read(self, path: str | os.PathLike, dimensions: int = 3) -> MetaTensor:
+    def read(self, path: str | os.PathLike, dimensions: int = 3) -> MetaTensor:
+        """Read one file as (1, H, W, D), or a 4D one as (C, H, W, D), float32.
+
+        Raises:
+            ValueError: it is not there, not readable, or has other dimensions.
+        """
         if not os.path.isfile(path):
             raise ValueError(f"{path}: no such file")
         try:
@@ -112,14 +117,14 @@ class LoadCased(MapTransform):
                 f"found {len(files)}: {', '.join(os.path.basename(f) for f in files)}"
             )
         with ThreadPoolExecutor(len(files)) as pool:  # decompression runs outside Python's lock
-            images = list(pool.map(self._read, files))
+            images = list(pool.map(self.read, files))
         for path, image in zip(files, images, strict=True):
             check_image(image, path)
             check_same_grid(image, path, images[0], files[0])
         return MetaTensor(torch.cat([i.as_tensor() for i in images]), meta=images[0].meta)
 
     def _load_4d(self, path: str | os.PathLike, channels: Sequence[str]) -> MetaTensor:
-        image = self._read(path, dimensions=4)
+        image = self.read(path, dimensions=4)
         missing = [name for name in self.sequences if name not in channels]
         if missing or image.shape[0] != len(channels):
             raise ValueError(

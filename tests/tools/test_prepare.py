@@ -48,6 +48,8 @@ def test_every_problem_is_printed_with_its_file_and_the_case_left_out(tmp_path, 
     rewrite(path(4, "seg"), data=np.full(nib.load(path(4, "seg")).shape, 7, np.uint8))
     path(5, "t1ce").write_bytes(path(5, "t1ce").read_bytes()[:-2000])
     path(6, "seg").unlink()
+    rewrite(path(7, "t1"), data=np.full(nib.load(path(7, "t1")).shape, np.nan, np.float32))
+    rewrite(path(7, "t2"), data=np.zeros(nib.load(path(7, "t2")).shape, np.int16))
     prepare("brats", str(tmp_path))
     printed = capsys.readouterr().out
     for case, text in {
@@ -55,16 +57,18 @@ def test_every_problem_is_printed_with_its_file_and_the_case_left_out(tmp_path, 
         2: f"{path(2, 't1')}: shape (3, 3, 3) differs from",
         3: f"{path(3, 'flair')}: affine differs",
         4: f"{path(4, 'seg')}: label values ['7'], expected (0, 1, 2, 4)",
-        5: f"{path(5, 't1ce')}: not readable",
+        5: f"{path(5, 't1ce')}: not a readable NIfTI image",
+        7: f"{path(7, 't2')}: all voxels are zero",
     }.items():
         assert any(line.startswith(f"PROBLEM BraTS20_Training_{case:03d}") and text in line for line in printed.splitlines()), (
             text
         )
+    assert f"PROBLEM BraTS20_Training_007: {path(7, 't1')}: " in printed  # both problems of the case are named
     assert "without label, left out: BraTS20_Training_006" in printed
-    assert "10 cases of 10 subjects: 4 good, 1 without label, 5 with problems" in printed
+    assert "10 cases of 10 subjects: 3 good, 1 without label, 6 with problems" in printed
     content = json.loads((tmp_path / "datalist.json").read_text())
     names = [i["case"] for s in ("training", "validation", "testing") for i in content[s]]
-    assert sorted(names) == [f"BraTS20_Training_{i:03d}" for i in (7, 8, 9, 10)]
+    assert sorted(names) == [f"BraTS20_Training_{i:03d}" for i in (8, 9, 10)]
 
 
 def test_a_prepared_dataset_can_be_moved(tmp_path):

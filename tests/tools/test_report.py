@@ -101,7 +101,7 @@ def test_nothing_good(tmp_path):
     root = make(tmp_path, cases=1)
     Path(read(str(root))[0]["image"][0]).write_bytes(b"")
     report("brats", str(root), workers=1)
-    assert "not readable" in (root / "report.html").read_text(encoding="utf-8")
+    assert "not a readable NIfTI image" in (root / "report.html").read_text(encoding="utf-8")
 
 
 def test_slices_do_not_depend_on_the_orientation_on_disk(tmp_path):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from tqdm import tqdm
 
 from shared.data import find_cases
+from shared.transforms import LoadCased, check_image, check_same_grid
+
+from ..parallel import unordered
 
 SEQUENCES = ("t1ce", "t1", "t2", "flair")
 ENDINGS = {"t1ce": ["t1ce", "t1c", "t1gd"], "t1": ["t1", "t1n"], "t2": ["t2", "t2w"], "flair": ["flair", "t2f"]}
@@ -58,60 +61,66 @@ def _read_decathlon(path: Path) -> list[dict]:
     cases = []
     for entry in entries:
         item = {"case": Path(entry["image"]).name.split(".")[0], "channels": channels, "convention": "msd"}
-        item |= {key: str((path.parent / entry[key]).resolve()) for key in ("image", "label") if key in entry}
+        item |= {key: os.path.abspath(path.parent / entry[key]) for key in ("image", "label") if key in entry}
         cases.append(item)
     return cases
 
 
 def check(item: dict) -> tuple[list[str], Counter]:
-    """Open every file of a case: headers for the grid, voxels of the label map.
+    """Read every file of a case and look for whatever would stop a training.
 
     Returns:
         the problems found (empty for a good case), and how many voxels each label value has.
     """
-    if "problem" in item:
-        return [item["problem"]], Counter()
-    problems: list[str] = []
-    files = [item["image"]] if isinstance(item["image"], str) else list(item["image"])
-    first = None
-    for path in files + ([item["label"]] if "label" in item else []):
-        try:
-            image = nib.load(path)
-            # a truncated .gz has a fine header: only reading the last slice tells
-            np.asanyarray(image.dataobj[..., -1])
-        except Exception as error:
-            problems.append(f"{path}: not readable ({type(error).__name__}: {str(error)[:120]})")
-            continue
-        wanted = 4 if isinstance(item["image"], str) and path == item["image"] else 3
-        if image.ndim != wanted:
-            problems.append(f"{path}: shape {image.shape}, expected {wanted} dimensions")
-            continue
-        if wanted == 4 and image.shape[3] != len(item["channels"]):
-            problems.append(f"{path}: {image.shape[3]} channels, expected {len(item['channels'])}")
-        first = first or (path, image)
-        if image.shape[:3] != first[1].shape[:3]:
-            problems.append(f"{path}: shape {image.shape[:3]} differs from {first[1].shape[:3]} of {first[0]}")
-        elif not np.allclose(image.affine, first[1].affine, atol=1e-2):
-            problems.append(f"{path}: affine differs from that of {first[0]}")
     counts: Counter = Counter()
-    if "label" in item and not problems:
-        values, numbers = np.unique(np.asanyarray(nib.load(item["label"]).dataobj), return_counts=True)
-        counts.update(dict(zip((float(v) for v in values), (int(n) for n in numbers), strict=True)))
-        unknown = [v for v in counts if v not in LABELS[item["convention"]]]
-        if unknown:
-            problems.append(
-                f"{item['label']}: label values {[f'{v:g}' for v in unknown]}, "
-                f"expected {LABELS[item['convention']]} ({item['convention']})"
-            )
+    if "problem" in item:
+        return [item["problem"]], counts
+    problems: list[str] = []
+    reader, first = LoadCased(SEQUENCES), None
+    dimensions = 4 if isinstance(item["image"], str) else 3
+    files = [item["image"]] if dimensions == 4 else item["image"]
+    for path in [*files, *([item["label"]] if "label" in item else [])]:
+        try:
+            if path == item.get("label"):
+                image = reader.read(path)
+                values, numbers = np.unique(image.numpy(), return_counts=True)
+                counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
+                check_labels(counts, item["convention"], path)
+            else:
+                image = reader.read(path, dimensions)
+                for channel in image:
+                    check_image(channel, path)
+                if dimensions == 4 and len(image) != len(item["channels"]):
+                    raise ValueError(f"{path}: {len(image)} channels, expected {len(item['channels'])}")
+            first = first or (image, path)
+            check_same_grid(image, path, *first)
+        except ValueError as error:
+            problems.append(str(error))
     return problems, counts
 
 
-def check_all(cases: list[dict]) -> tuple[dict[str, list[str]], Counter]:
+def check_labels(values: Iterable[float], convention: str, path: str) -> None:
+    """Refuse label values that the convention does not know.
+
+    Raises:
+        ValueError: there are such values.
+    """
+    unknown = [f"{value:g}" for value in values if value not in LABELS[convention]]
+    if unknown:
+        raise ValueError(f"{path}: label values {unknown}, expected {LABELS[convention]} ({convention})")
+
+
+def check_all(cases: list[dict], workers: int) -> tuple[dict[str, list[str]], Counter]:
     """`check` every case with a progress bar; problems by case, and in how many cases each label value occurs."""
     problems, present = {}, Counter()
-    for item in tqdm(cases, desc="check", unit="case"):
-        found, counts = check(item)
+    if len(cases) < 20:
+        workers = 1  # starting a process takes longer
+    for case, found, counts in unordered(_check_named, cases, workers, "check"):
         if found:
-            problems[item["case"]] = found
+            problems[case] = found
         present.update(value for value in counts if value)
-    return problems, present
+    return dict(sorted(problems.items())), present
+
+
+def _check_named(item: dict) -> tuple[str, list[str], Counter]:
+    return item["case"], *check(item)

@@ -14,7 +14,7 @@ from monai.transforms import CropForegroundd, Orientation
 
 from shared.errors import describe
 from shared.transforms import LoadCased
-from shared.visualize import PLANES, aspect, best_voxel, outermost_first, plane
+from shared.visualize import PLANES, aspect, best_voxel, draw_plane, plane
 
 from .. import page
 from ..charts import Histogram, histogram, intensity_chart, label_chart, slice_chart, slice_kinds
@@ -148,15 +148,7 @@ def case_figure(item: dict) -> Figure:
     axes = figure.subplots(len(PLANES), len(columns), height_ratios=heights)
     for row, name in zip(axes, PLANES, strict=True):
         for axis, (sequence, outlines) in zip(row, columns, strict=True):
-            volume = image[SEQUENCES.index(sequence)]
-            low, high = np.percentile(volume[volume != 0], [0.5, 99.5])
-            picture = plane(np.where(volume == 0, low, volume), name, voxel)
-            axis.imshow(picture, cmap="gray", vmin=low, vmax=high, aspect=aspect(name, spacing))
-            for part in outermost_first(outlines):
-                cut = plane(outlines[part], name, voxel)
-                if cut.any():
-                    axis.contour(cut.astype(float), levels=[0.5], colors=[COLOURS[part]], linewidths=1)
-            axis.set_axis_off()
+            draw_plane(axis, image[SEQUENCES.index(sequence)], outlines, name, voxel, spacing, COLOURS)
     for axis, (sequence, outlines) in zip(axes[0], columns, strict=True):
         axis.set_title(TITLES[sequence] + " with outlines" * bool(outlines), color="white", fontsize=10)
     return figure
