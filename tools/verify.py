@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import json
 import logging
-import pydoc
 import re
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import jsonschema
-import torch
-from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
-from monai.bundle.scripts import _get_fake_spatial_shape as smallest_shape
-
 from shared.errors import describe
 
 from . import bundles
+from .checks import CHECKS, strings
 
-SCHEMAS = Path(__file__).parent / "schema"
-METADATA = "configs/metadata.json"
-FILES = ("LICENSE", METADATA, "docs/README.md", "docs/data_license.txt", "models/model.pt")
-EXPRESSION_LENGTH = 80
-COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-# a path from the root of a disk; not part of a URL, a fraction or a longer path, not text that is added to a path: x + '/y'
-ABSOLUTE_PATH = re.compile(r"""(?<![\w.:/~<>)\]}*@-])(?<!\+ ["'])(/[A-Za-z][\w.-]*/[\w.-]*|[A-Z]:\\{1,2}\w+)""")
+# code that a reader of a config need not look up: MONAI's own, by its short name too, PyTorch's, ignite's, this package's
+KNOWN_CODE = re.compile(r"(monai|torch|ignite|(\w+_)?shared)\..*|\w+")
 
 
 def verify(name: str) -> None:
@@ -37,6 +24,8 @@ def verify(name: str) -> None:
 
     Args:
         name: the bundle, or the folder of one, such as an unzipped one.
+
+    Prints at the end what the configs can run: every `$` expression, and every component of other packages.
 
     Raises:
         SystemExit: a check failed.
@@ -52,6 +41,9 @@ def verify(name: str) -> None:
             except (Exception, SystemExit) as error:  # shared.errors.InputError is a SystemExit
                 failed += 1
                 print(f"FAIL  {title}: {describe(error)}")
+    print("\nwhat the configs can run beside MONAI, PyTorch, ignite and the shared package:")
+    for file, text in sorted(set(foreign(root))):
+        print(f"  {file}: {text}")
     if failed:
         raise SystemExit(f"{root.name}: {failed} of {len(CHECKS)} checks failed")
 
@@ -70,225 +62,8 @@ def surroundings(root: Path) -> Iterator[None]:
         sys.path.remove(str(root))
 
 
-def config_file(root: Path, name: str) -> str:
-    """Path of the config "train", "evaluate" or "inference", YAML or JSON."""
-    for suffix in (".yaml", ".json"):
-        if (root / "configs" / (name + suffix)).is_file():
-            return str(root / "configs" / (name + suffix))
-    raise FileNotFoundError(f"no configs/{name}.yaml or configs/{name}.json")
-
-
-def config(root: Path, name: str) -> dict:
-    """Content of a config, as it stands."""
-    return ConfigParser.load_config_file(config_file(root, name))
-
-
-def strings(root: Path) -> Iterator[tuple[str, str]]:
-    """All string values of a bundle's configs, each with the name of its file."""
-    for path in sorted([*root.glob("configs/*.yaml"), *root.glob("configs/*.json")]):
-        waiting = [ConfigParser.load_config_file(path)] if path != root / METADATA else []
-        while waiting:
-            item = waiting.pop()
-            if isinstance(item, str):
-                yield path.name, item
-            elif isinstance(item, dict | list):
-                waiting += item.values() if isinstance(item, dict) else item
-
-
-def expect(condition: bool, message: str) -> None:
-    """Raise ValueError with the message unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
-
-
-def complete(root: Path) -> None:
-    """The files are there: licences, card, metadata, weights, train and inference config."""
-    missing = [file for file in FILES if not (root / file).is_file()]
-    expect(not missing, f"missing {', '.join(missing)}")
-    config_file(root, "train")
-    config_file(root, "inference")
-
-
-def metadata_schema(root: Path) -> None:
-    """metadata.json follows the official schema."""
-    metadata = bundles.metadata(root)
-    schema = SCHEMAS / str(metadata.get("schema")).rpartition("/")[2]
-    known = sorted(path.name for path in SCHEMAS.glob("*.json"))
-    expect(schema.name in known, f"schema is '{metadata.get('schema')}', expected a URL that ends in {' or '.join(known)}")
-    try:
-        jsonschema.validate(metadata, json.loads(schema.read_text()))
-    except jsonschema.ValidationError as error:
-        raise ValueError(f"{error.json_path}: {error.message}") from None
-
-
-def changelog(root: Path) -> None:
-    """The version is in the changelog."""
-    metadata = bundles.metadata(root)
-    expect(
-        metadata["version"] in metadata.get("changelog", {}),
-        f"version {metadata['version']} is none of {', '.join(metadata.get('changelog', {})) or 'nothing'}",
-    )
-
-
-def network_in_out(root: Path) -> None:
-    """The network takes and gives the channels and types of metadata.json (verify_net_in_out)."""
-    verify_net_in_out(
-        "network_def", meta_file=str(root / METADATA), config_file=config_file(root, "inference"), bundle_root=str(root)
-    )
-
-
-def torchscript(root: Path) -> None:
-    """The weights can be exported to TorchScript (ckpt_export), and a model.ts can be loaded."""
-    with tempfile.TemporaryDirectory() as temporary:
-        ckpt_export(
-            "network_def",
-            filepath=str(Path(temporary) / "model.ts"),
-            ckpt_file=str(root / "models" / "model.pt"),
-            meta_file=str(root / METADATA),
-            config_file=config_file(root, "inference"),
-            bundle_root=str(root),
-        )
-    if (root / "models" / "model.ts").is_file():
-        torch.jit.load(root / "models" / "model.ts", map_location="cpu")
-
-
-def properties(root: Path, name: str, workflow_type: str, *data: str) -> None:
-    """Build every property that MONAI's workflows know (check_properties); no case is read."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        values = {"bundle_root": str(root), "output_dir": temporary, "dataset_dir": temporary}
-        values = {key: value for key, value in values.items() if key in config(root, name)}
-        workflow = ConfigWorkflow(
-            config_file(root, name),
-            meta_file=str(root / METADATA),
-            logging_file=False,
-            workflow_type=workflow_type,
-            **values,
-            **{section: [{"case": "none"}] for section in data},
-        )
-        workflow.initialize()
-        wrong = workflow.check_properties()
-    expect(not wrong, f"missing, or not referred to by its name: {', '.join(wrong or ())}")
-
-
-def train_properties(root: Path) -> None:
-    """The training workflow has MONAI's properties (check_properties)."""
-    properties(root, "train", "train", "train::dataset::data", "validate::dataset::data")
-
-
-def inference_properties(root: Path) -> None:
-    """The inference workflow has MONAI's properties (check_properties)."""
-    properties(root, "inference", "infer", "dataset::data")
-
-
-def network(root: Path) -> torch.nn.Module:
-    """The network of the inference config, without weights."""
-    parser = ConfigParser(config(root, "inference"))
-    parser["bundle_root"] = str(root)
-    return parser.get_parsed_content("network_def").cpu().eval()
-
-
-def channels_and_shapes(root: Path) -> None:
-    """Config and metadata agree on channels, shapes and classes."""
-    inputs, outputs = (bundles.metadata(root)["network_data_format"][side] for side in ("inputs", "outputs"))
-    for name, tensor in [*inputs.items(), *outputs.items()]:
-        expected = [str(number) for number in range(tensor["num_channels"])]
-        found = list(tensor.get("channel_def", {}))
-        expect(found == expected, f"{name}: channel_def has {found}, expected {expected}")
-    image, pred = inputs["image"], outputs["pred"]
-    definition = config(root, "inference")["network_def"]
-    for key, tensor in {"in_channels": image, "out_channels": pred}.items():
-        said = definition.get(key, tensor["num_channels"])
-        expect(said == tensor["num_channels"], f"network_def has {key} {said}, metadata {tensor['num_channels']}")
-    with torch.no_grad():
-        output = network(root)(torch.rand(1, image["num_channels"], *smallest_shape(image["spatial_shape"])))
-    expected = (1, pred["num_channels"], *smallest_shape(pred["spatial_shape"]))
-    expect(output.shape == expected, f"the network gives {tuple(output.shape)}, metadata says {expected}")
-
-
-def train_inference_agree(root: Path) -> None:
-    """Training and inference share network, image preprocessing and what stands under "the task"."""
-    train, inference = config(root, "train"), config(root, "inference")
-    shared = {"network_def", "image_preprocessing"}
-    missing = [key for key in sorted(shared) if key not in train or key not in inference]
-    expect(not missing, f"not in both configs: {', '.join(missing)}")
-    for name in ("train", "inference"):
-        text = Path(config_file(root, name)).read_text(encoding="utf-8")
-        for section in re.findall(r"^# --- the task ---$(.*?)(?=^# ---|\Z)", text, re.MULTILINE | re.DOTALL):
-            shared |= set(re.findall(r"^(\w+):", section, re.MULTILINE)) & set(train) & set(inference)
-    for key in sorted(shared):
-        expect(train[key] == inference[key], f"{key} is {train[key]} in train, {inference[key]} in inference")
-
-
-def weights(root: Path) -> None:
-    """models/model.pt is a plain CPU state_dict that fits the network."""
-    state = torch.load(root / "models" / "model.pt", weights_only=True)
-    other = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
-    expect(not other, f"a state_dict holds nothing but tensors, not {', '.join(other)}")
-    elsewhere = sorted({str(value.device) for value in state.values()} - {"cpu"})
-    expect(not elsewhere, f"tensors lie on {', '.join(elsewhere)}")
-    network(root).load_state_dict(state, strict=True)
-
-
-def links(root: Path) -> None:
-    """Every link and picture of the card is there, and every picture in docs/figures is in the card."""
-    text = re.sub(r"```.*?```", "", (root / "docs" / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
-    found = re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", re.sub(r"`[^`\n]*`", "", text))
-    targets = [target for pair in found for target in pair if target and not re.match(r"\w+:", target)]
-    titles = re.findall(r"^#+ (.+?)\s*$", text, re.MULTILINE)
-    anchors = {"#" + re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-    broken = [
-        target
-        for target in targets
-        if not (target in anchors if target[0] == "#" else (root / "docs" / target.partition("#")[0]).exists())
-    ]
-    expect(not broken, f"broken: {', '.join(broken)}")
-    used = {(root / "docs" / target).resolve() for target in targets}
-    unused = [path.name for path in sorted(root.glob("docs/figures/*")) if path.resolve() not in used]
-    expect(not unused, f"unused: {', '.join(unused)}")
-
-
-def absolute_paths(root: Path) -> None:
-    """No text file holds an absolute path."""
-    for path in sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        content = path.read_bytes()
-        if b"\0" in content:
-            continue
-        for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
-            match = ABSOLUTE_PATH.search(line)
-            expect(match is None, f"{path.relative_to(root)} line {number}: {match and match[1]}")
-
-
-def versions(root: Path) -> None:
-    """The package versions of metadata.json are those of requirements.txt or pyproject.toml."""
-    pinned: dict[str, list[str]] = {}
-    for name in ("requirements.txt", "pyproject.toml"):
-        for package, version in re.findall(r"([\w.-]+)==([\w.]+)", (bundles.REPOSITORY / name).read_text()):
-            pinned.setdefault(package.lower(), []).append(version)
-    metadata = bundles.metadata(root)
-    named = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
-    said = {package: metadata[key] for package, key in named.items()} | metadata["required_packages_version"]
-    for package, version in said.items():
-        expected = pinned.get(package.lower(), [])
-        expect(version in expected, f"{package} {version}, expected {' or '.join(expected) or 'no such package'}")
-
-
-def expressions(root: Path) -> None:
-    """`$` expressions in configs are short and hold no comprehension."""
-    for file, text in strings(root):
-        if not text.startswith("$"):
-            continue
-        expect(len(text) <= EXPRESSION_LENGTH, f"{file}: {len(text)} characters, at most {EXPRESSION_LENGTH}: {text}")
-        tree = ast.parse(re.sub(r"@[\w:#]+", "reference", text[1:].strip()))
-        expect(not any(isinstance(node, COMPREHENSIONS) for node in ast.walk(tree)), f"{file}: comprehension: {text}")
-
-
-def own_code(root: Path) -> None:
-    """All own code that the configs name can be imported."""
-    for file, text in strings(root):
-        if re.fullmatch(r"(\w+_)?shared(\.\w+)+", text):
-            expect(pydoc.locate(text) is not None, f"{file}: no {text}")
-
-
-OFFICIAL = (complete, metadata_schema, changelog, network_in_out, torchscript, train_properties, inference_properties)
-OURS = (channels_and_shapes, train_inference_agree, weights, links, absolute_paths, versions, expressions, own_code)
-CHECKS = (*OFFICIAL, *OURS)
+def foreign(root: Path) -> Iterator[tuple[str, str]]:
+    """Every `$` expression in the configs, and every `_target_` outside the known packages, each with its file."""
+    for file, key, text in strings(root):
+        if text.startswith("$") or (key == "_target_" and not KNOWN_CODE.fullmatch(text)):
+            yield file, text

@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from shared.handlers.weights import sha256
 from tools.bundles import REPOSITORY
 
 CARD = """# A small bundle
@@ -35,7 +36,6 @@ def small_bundle(tmp_path_factory) -> Path:
         (root / "configs" / path.name).write_text(re.sub(r"(?m)^spacing: .*", "spacing: [4.0, 4.0, 4.0]", text))
     metadata = json.loads((source / "metadata.json").read_text())
     metadata |= {"version": "0.1.0", "changelog": {"0.1.0": "first"}}
-    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
 
     (root / "LICENSE").write_text("free\n")
     (root / "docs" / "figures").mkdir(parents=True)
@@ -46,6 +46,8 @@ def small_bundle(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     parser = ConfigParser(ConfigParser.load_config_file(root / "configs" / "inference.yaml"))
     torch.save(parser.get_parsed_content("network_def").state_dict(), root / "models" / "model.pt")
+    metadata["weights"] = {"models/model.pt": sha256(root / "models" / "model.pt")}
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
     for name in ("shared", "pyproject.toml"):  # what the card links to beside bundles/
         (root.parent.parent / name).symlink_to(REPOSITORY / name)
     return root
