@@ -24,6 +24,7 @@ clean:  ## remove the environment and what demo wrote
 
 # Each step leaves a file, so that it runs again only when its input changes; an interrupted install leaves none.
 $(VENV)/bin/python:
+	@command -v $(PYTHON) > /dev/null || { echo "no $(PYTHON) here; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.version_info >= (3, 10) or sys.exit( \
 	  "Python 3.10 or newer is needed, $(PYTHON) is " + v + ". Name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV) || (rm -rf $(VENV); echo "python -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 1)
