@@ -1,8 +1,10 @@
-"""Several processes (shared/configs/multi_gpu.yaml): which cases are this one's. A process on its own has all of them."""
+"""What several processes (shared/configs/multi_gpu.yaml) share among themselves: the cases, and a file they all write."""
 
 from __future__ import annotations
 
-from collections.abc import Sized
+import contextlib
+from collections.abc import Iterator, Sized
+from pathlib import Path
 
 import ignite.distributed as idist
 from torch.utils.data import DistributedSampler, RandomSampler, Sampler
@@ -25,10 +27,26 @@ def shuffled(dataset: Sized, seed: int | None = None) -> Sampler:
 def share(dataset: Sized, idle: bool = False) -> range:
     """A sampler for validation and inference: the cases in their order, of n processes each every n-th, none twice.
 
+    It waits for the other processes, so that none finishes a case before all have listed what is unfinished.
+
     Args:
         dataset: what has the cases.
         idle: where there are fewer cases than processes, some have none. MONAI's metrics would wait for these for ever, so
             without `idle` they take all cases, which leaves every case with the same weight in a mean.
     """
+    idist.barrier()
     cases = range(len(dataset))
     return cases[idist.get_rank() :: idist.get_world_size()] or (cases[:0] if idle else cases)
+
+
+@contextlib.contextmanager
+def taking_turns(path: Path) -> Iterator[None]:
+    """Let one of several processes after the other into the block in which they change the file `path`."""
+    if idist.get_world_size() == 1:
+        yield
+        return
+    import fcntl  # not on Windows
+
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the closing of the file, so also with the death of its process
+        yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 import ignite.distributed as idist
-from ignite.engine import Events
 from monai.engines import SupervisedEvaluator
 
 from .errors import InputError, describe
@@ -27,10 +26,8 @@ class CaseEvaluator(SupervisedEvaluator):
         self.logger = logging.getLogger(type(self).__name__)
 
     def run(self, global_epoch: int = 1) -> None:
-        if self.state.epoch_length:
+        if self.state.epoch_length:  # else all is finished already, or other processes have the cases
             super().run(global_epoch)
-        else:  # MONAI would return at once, and the other processes wait for this one's part of a table
-            self.fire_event(Events.EPOCH_COMPLETED)
 
     def _iteration(self, engine, batchdata):
         case = batchdata["case"][0]

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-VERBS = ("demo", "evaluate", "explain", "pack", "phantom", "prepare", "report", "ship", "verify")
+VERBS = ("benchmark", "demo", "evaluate", "explain", "export", "pack", "phantom", "prepare", "report", "ship", "verify")
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def files(folder: Path) -> list[Path]:
 def lay_out(root: Path, packed: Path) -> None:
     """Copy a bundle to `packed`: its package inside, configs as JSON beside those that all bundles have, its card adapted."""
     package = f"{root.name}_shared"
-    unwanted = shutil.ignore_patterns(".*", "__pycache__", "*.ts")
+    unwanted = shutil.ignore_patterns(".*", "__pycache__", "*.ts", "*.onnx", "*.pt2")
     shutil.copytree(root, packed, ignore=unwanted)
     shutil.copytree(PACKAGE / "configs", packed / "configs", ignore=unwanted, dirs_exist_ok=True)
     shutil.copytree(PACKAGE, packed / package, ignore=shutil.ignore_patterns(".*", "__pycache__", "configs"))
@@ -149,24 +149,39 @@ def packed_card(text: str, name: str, configs: list[str]) -> str:
 
 
 def add_torchscript(packed: Path) -> None:
-    """Write models/model.ts with MONAI's exporter: network, weights, metadata and inference config in one file.
-
-    The export runs in a process of its own, since TorchScript numbers its classes by what was exported before, and orders
-    them by Python's random hashes.
+    """Write models/model.ts.
 
     Raises:
         ValueError: the network cannot be exported.
     """
-    command = [sys.executable, "-m", "monai.bundle", "ckpt_export", "--config_file", "configs/inference.json"]
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run(command, cwd=packed, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = re.split(r"\n(?=\w[\w.]*: )", done.stderr.strip())[-1]  # the traceback's end
-        raise ValueError(f"{packed.name}: no TorchScript of network_def: {reason[:1000]}")
-    model = packed / "models" / "model.ts"
-    with zipfile.ZipFile(model) as records:
-        kept = {n: records.read(n) for n in records.namelist() if not n.endswith(MACHINE_RECORDS)}
-    model.write_bytes(zip_bytes(kept))
+    (packed / "models" / "model.ts").write_bytes(torchscript(packed, "model.ts"))
+
+
+def torchscript(root: Path, file: str) -> bytes:
+    """A bundle as MONAI's exporter says it in TorchScript: network, weights, metadata and inference config in one file.
+
+    The same bundle gives the same bytes. The export runs in a process of its own, since TorchScript numbers its classes by
+    what was exported before, and orders them by Python's random hashes.
+
+    Args:
+        root: the bundle's folder.
+        file: what the file will be called; the name is a part of its content.
+
+    Raises:
+        ValueError: the network cannot be exported.
+    """
+    config = next(root.glob("configs/inference.[jy]*")).relative_to(root)
+    paths = [str(bundles.REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": os.pathsep.join(paths)}
+    with tempfile.TemporaryDirectory() as temporary:
+        model = Path(temporary) / file
+        command = [sys.executable, "-m", "monai.bundle", "ckpt_export", "--config_file", str(config), "--filepath", str(model)]
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            reason = re.split(r"\n(?=\w[\w.]*: )", done.stderr.strip())[-1]  # the traceback's end
+            raise ValueError(f"{root.name}: no TorchScript of network_def: {reason[:1000]}")
+        with zipfile.ZipFile(model) as records:
+            return zip_bytes({n: records.read(n) for n in records.namelist() if not n.endswith(MACHINE_RECORDS)})
 
 
 def zip_bytes(content: Mapping[str, bytes]) -> bytes:

@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 
+from ..distributed import taking_turns
 from ..paths import atomic_write
 
 
@@ -60,9 +61,9 @@ class RegionVolumes:
 class CaseTable:
     """Keep a CSV with one row per case; rows of other cases that the file already holds stay.
 
-    During inference give `measure`: it turns each case's "pred" into columns and the file grows case by case. During
-    evaluation give `metrics`: the named metrics' values per case and channel are written when the epoch ends. Of several
-    processes the first one writes, and adds the rows of the others when the epoch ends.
+    During inference give `measure`: it turns each case's "pred" into columns and the file grows case by case, in turns where
+    there are several processes. During evaluation give `metrics`: the named metrics' values per case and channel are written
+    when the epoch ends, by the first process for all.
 
     Args:
         path: the CSV.
@@ -77,31 +78,33 @@ class CaseTable:
         metrics: Mapping[str, Sequence[str]] | None = None,
     ):
         self.path, self.measure, self.metrics = Path(path), measure, dict(metrics or {})
-        self.rows: list[tuple[str, dict]] = []  # case and columns, in the order of this process
+        self.cases: list[str] = []
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.rows.clear())
         # inside the iteration, where CaseEvaluator guards it
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.case_completed)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
+        if self.metrics:
+            engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.cases.clear())
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
 
     def case_completed(self, engine: Engine) -> None:
         """Note the case, and write its row if it is measured by itself."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            row = self.measure(output["pred"]) if self.measure is not None else {}
-            self.rows.append((item["case"], row))
-            if row:
-                self._write({item["case"]: row})
+            self.cases.append(item["case"])
+            if self.measure is not None:
+                self._write({item["case"]: self.measure(output["pred"])})
 
     def epoch_completed(self, engine: Engine) -> None:
-        """Write the rows of all processes with the details of all metrics."""
-        rows = [row for part in idist.all_gather(self.rows) for row in part]  # ordered as MONAI gathers the details
+        """Write the details of all metrics, which MONAI gathers from all processes in the same order."""
+        cases = [case for part in idist.all_gather(self.cases) for case in part]
+        rows: dict[str, dict] = {case: {} for case in cases}
         for name, channels in self.metrics.items():
-            for (_, row), values in zip(rows, engine.state.metric_details[name].tolist(), strict=True):
-                row |= {f"{name}_{c}": float(v) for c, v in zip(channels, values, strict=True)}
-        self._write(dict(rows))
+            for case, values in zip(cases, engine.state.metric_details[name].tolist(), strict=True):
+                rows[case] |= {f"{name}_{c}": float(v) for c, v in zip(channels, values, strict=True)}
+        if idist.get_rank() == 0:
+            self._write(rows)
 
     def _write(self, rows: Mapping[str, Mapping]) -> None:
-        if rows and idist.get_rank() == 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with taking_turns(self.path):
             write_rows(self.path, {**read_rows(self.path), **rows})

@@ -1,0 +1,5 @@
+"""Networks that MONAI lacks."""
+
+from .onnx import OnnxNetwork
+
+__all__ = ["OnnxNetwork"]

@@ -1,0 +1,50 @@
+"""A network that ONNX Runtime computes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..errors import InputError
+
+
+class OnnxNetwork(torch.nn.Module):
+    """An exported network in the place of the PyTorch one, for inference.
+
+    Computes in float32 on CUDA, where `device` is one and the installed ONNX Runtime has it, else on the CPU with as many
+    threads as PyTorch.
+
+    Args:
+        path: the ONNX file, with one input and one output.
+        device: where the images are.
+
+    Raises:
+        InputError: ONNX Runtime is not installed, there is no such file, or it is no ONNX model.
+    """
+
+    def __init__(self, path: str | os.PathLike, device: str | torch.device = "cpu"):
+        super().__init__()
+        try:
+            import onnxruntime
+        except ImportError:
+            raise InputError("running an ONNX file needs ONNX Runtime: pip install -e .[onnx]") from None
+        if not Path(path).is_file():
+            raise InputError(f"no ONNX file {path}: write it with `python -m tools export BUNDLE --format onnx`")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        device = torch.device(device)
+        providers: list = ["CPUExecutionProvider"]
+        if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # ONNX Runtime has a dozen types of its own
+            raise InputError(f"{path} is no ONNX model that can be run: {' '.join(str(error).split())[:400]}") from None
+        self.input = self.session.get_inputs()[0].name
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Map an image (B, C, H, W, D), or (B, C, H, W), to the network's output on the image's device."""
+        (output,) = self.session.run(None, {self.input: image.float().cpu().numpy()})
+        return torch.from_numpy(output).to(image.device)
