@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import ignite.distributed as idist
+from ignite.engine import Engine, State
 from monai.engines import SupervisedEvaluator
+from monai.engines.utils import IterationEvents
 
 from .errors import InputError, describe
 
 
 class CaseEvaluator(SupervisedEvaluator):
-    """MONAI's evaluator, but a case that fails is reported and the others go on.
+    """MONAI's evaluator, but a case that fails is reported and the others go on, and results are saved behind the network.
 
-    Expects batches of one case from a `CaseDataset`. Loading, network, postprocessing and the handlers of
-    `IterationEvents.MODEL_COMPLETED` are guarded. Call `finish` after `run`. Of several processes some may have no case.
+    Expects batches of one case from a `CaseDataset`. What follows the network (postprocessing, and handlers of
+    `IterationEvents.MODEL_COMPLETED`, which save tables and pictures) runs in a thread, on an engine of its own with the
+    case's "batch" and "output" in its state, while the network works on the next case. At most one case waits. Call `finish`
+    after `run`. Of several processes some may have no case.
 
     Attributes:
         failures: reason of every case that failed in this process, by name.
     """
 
     def __init__(self, *args, **kwargs):
+        self.behind = Engine(lambda engine, batch: None)
+        self.behind.register_events(*IterationEvents)
         super().__init__(*args, **kwargs)
         self.failures: dict[str, str] = {}
         self.logger = logging.getLogger(type(self).__name__)
 
+    def add_event_handler(self, event_name, handler, *args, **kwargs):
+        """As ignite's, but what follows the network is attached to the engine behind."""
+        if event_name == IterationEvents.MODEL_COMPLETED:
+            return self.behind.add_event_handler(event_name, handler, *args, **kwargs)
+        return super().add_event_handler(event_name, handler, *args, **kwargs)
+
     def run(self, global_epoch: int = 1) -> None:
-        if self.state.epoch_length:  # else all is finished already, or other processes have the cases
+        if not self.state.epoch_length:  # all is finished already, or other processes have the cases
+            return
+        with ThreadPoolExecutor(1) as self.thread:
+            self.waiting: Future | None = None
             super().run(global_epoch)
 
     def _iteration(self, engine, batchdata):
@@ -34,12 +50,26 @@ class CaseEvaluator(SupervisedEvaluator):
         try:
             if "error" in batchdata:
                 raise ValueError(batchdata["error"][0])
-            return super()._iteration(engine, batchdata)
+            output = super()._iteration(engine, batchdata)
         except Exception as error:
-            self.failures[case] = describe(error)
-            self.logger.error(f"{case}: {self.failures[case]}")
-            engine.state.output = None
+            self._fail(case, error)
             return None
+        if self.waiting is not None:
+            self.waiting.result()
+        self.waiting = self.thread.submit(self._complete, case, batchdata, output)
+        return None
+
+    def _complete(self, case: str, batch: dict, output: dict) -> None:
+        self.behind.state = State(batch=batch, output=output)
+        try:
+            self.behind.fire_event(IterationEvents.MODEL_COMPLETED)
+        except Exception as error:
+            self._fail(case, error)
+        self.behind.state = State()  # lets go of the case
+
+    def _fail(self, case: str, error: Exception) -> None:
+        self.failures[case] = describe(error)
+        self.logger.error(f"{case}: {self.failures[case]}")
 
     def finish(self) -> None:
         """Say how many cases went through, in all processes, and end the program with exit code 1 if any did not.

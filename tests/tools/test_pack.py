@@ -130,7 +130,8 @@ def test_two_packed_bundles_run_in_one_process_each_with_its_own_code(small_bund
     program.write_text(
         "import sys\nfrom monai.bundle import run\n"
         "for bundle in sys.argv[2:]:\n"
-        "    run(config_file=bundle + '/configs/inference.json', dataset_dir=sys.argv[1], output_dir='out', pictures=False)\n"
+        "    options = {'dataset_dir': sys.argv[1], 'output_dir': 'out', 'pictures': False, 'overwrite': True}\n"
+        "    run(config_file=bundle + '/configs/inference.json', **options)\n"
     )
     run_python(str(program), str(case_dir), str(unzipped), str(second), cwd=tmp_path)
     written = sorted(path.name for path in (tmp_path / "out").glob("*.nii.gz"))
