@@ -77,18 +77,20 @@ def between(text: str, mark: str) -> str:
     Raises:
         ValueError: the marks are not there.
     """
-    found = re.search(rf"<!-- {mark} -->\n(.*?)\n<!-- /{mark} -->", text, re.DOTALL)
+    found = re.search(rf"<!-- {mark} -->\n(.*?)<!-- /{mark} -->", text, re.DOTALL)
     if found is None:
         raise ValueError(f"no <!-- {mark} --> ... <!-- /{mark} --> in the text")
-    return found[1]
+    return found[1].removesuffix("\n")
 
 
 def put_between(path: Path, mark: str, content: str) -> None:
     """Replace what stands between the marks in a file."""
     text = path.read_text()
-    old = f"<!-- {mark} -->\n{between(text, mark)}\n<!-- /{mark} -->"
+    between(text, mark)  # says what is wrong if the marks are not there
+    head, _, rest = text.partition(f"<!-- {mark} -->\n")
+    _, end, tail = rest.partition(f"<!-- /{mark} -->")
     with atomic_write(path) as temporary:
-        temporary.write_text(text.replace(old, f"<!-- {mark} -->\n{content}\n<!-- /{mark} -->"))
+        temporary.write_text(f"{head}<!-- {mark} -->\n{content}\n{end}{tail}")
 
 
 def write_scores(name: str, eval_metrics: Mapping) -> None:

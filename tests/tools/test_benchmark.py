@@ -55,8 +55,9 @@ def test_bundle_and_recipe_are_timed_and_scored(bundle, tmp_path, stages_here, c
     assert list(content["contenders"]) == ["brats_seg3d", "plain"]
     for name, measured in content["contenders"].items():
         stages_ = measured["stages"]
-        assert {"import", "config", "load", "preprocess", "network", "postprocess", "save"} <= set(stages_)
+        assert {"import", "config", "load", "preprocess", "network", "postprocess", "save", "whole"} <= set(stages_)
         assert all(seconds >= 0 for seconds in stages_.values()) and stages_["network"] > 0.01
+        assert stages_["whole"] >= max(stages_.values())
         (seconds,), (peak,) = measured["seconds"], measured["peak_gib"]
         assert 1 < seconds < 300 and 0.1 < peak < 20
         assert list(measured["dice"]) == ["TC", "WT", "ET"] and all(0 <= value <= 1 for value in measured["dice"].values())

@@ -29,7 +29,7 @@ def test_scores_go_into_metadata_card_and_readme_alike(tmp_path, monkeypatch):
     meta = {"task": "do it", "eval_metrics": {"data": "", "key": ["dice"], "scores": {}}}
     (root / "configs" / "metadata.json").write_text(json.dumps(meta))
     (root / "docs" / "README.md").write_text("# Toy\n<!-- scores -->\nold\n<!-- /scores -->\nend\n")
-    (tmp_path / "README.md").write_text("before\n<!-- bundles -->\nold\n<!-- /bundles -->\nafter\n")
+    (tmp_path / "README.md").write_text("before\n<!-- bundles -->\n<!-- /bundles -->\nafter\n")
     monkeypatch.setattr(bundles, "REPOSITORY", tmp_path)
     summary = {"dice": {"mean": 0.9123, "median": 0.92, "ci95": [0.9, 0.925], "n": 12}}
     scores.write_scores("toy", {"data": "12 toys", "key": ["dice"], "scores": summary})
