@@ -35,5 +35,5 @@ $(VENV)/installed: $(VENV)/bin/python requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4,onnx]'
 	@touch $@
