@@ -77,7 +77,7 @@ def test_finished_cases_are_skipped_unless_overwrite(brats_dir, small_weights, t
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of the process from /proc")
 def test_memory_does_not_grow_with_the_number_of_cases(small_weights, tmp_path, monkeypatch):
-    brats(str(tmp_path / "data"), cases=30, spacing=4.0)
+    brats(str(tmp_path / "data"), cases=30, spacing=3.0)
     resident = []
 
     def measure(self, labels, original=RegionVolumes.__call__):
@@ -87,5 +87,5 @@ def test_memory_does_not_grow_with_the_number_of_cases(small_weights, tmp_path, 
     monkeypatch.setattr(RegionVolumes, "__call__", measure)
     run(config_file=config("inference"), **settings(tmp_path / "data", tmp_path / "out", small_weights))
     assert len(resident) == 30
-    # a case is 2.2 MiB on this grid before anything is done with it: keeping one would add 44 MiB
-    assert np.mean(resident[-3:]) - np.mean(resident[8:11]) < 20
+    # a case's four channels are 5 MiB on this grid before anything is done with them: keeping them would add 100 MiB
+    assert np.mean(resident[-3:]) - np.mean(resident[8:11]) < 50

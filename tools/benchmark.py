@@ -74,7 +74,8 @@ def benchmark(
             result = measure_inference(name, against, cases, runs, overrides, Path(temporary))
             print(inference_tables(result["contenders"], cases))
     if output:
-        content = {"bundle": name, "version": metadata["version"], "machine": conditions, "cases": cases, **result}
+        content = {"bundle": bundles.folder(name).name, "version": metadata["version"], "machine": conditions}
+        content |= {"cases": cases, "options": overrides, **result}
         with atomic_write(Path(output).expanduser()) as partial:
             partial.write_text(json.dumps(content, indent=1) + "\n")
 
@@ -103,6 +104,10 @@ class Contender:
     peak_gib: list[float] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     dice: dict[str, float] = field(default_factory=dict)
+
+    def measured(self) -> dict:
+        """What came out."""
+        return {key: value for key, value in vars(self).items() if key not in ("files", "options")}
 
 
 def config_file(root: Path, name: str) -> str:
@@ -155,7 +160,7 @@ def measure_inference(
         out = folder / f"{label}_stages"
         contender.stages = run_stages("inference", contender.files, {**contender.options, "output_dir": str(out)}, folder)
         contender.dice = mean_dice(bundles.folder(name), kind, data, out)
-    result: dict = {"contenders": {label: vars(contender) for label, contender in measured.items()}}
+    result: dict = {"contenders": {label: contender.measured() for label, contender in measured.items()}}
     if against:
         bundle, other = (median(contender.seconds) for contender in measured.values())
         result["ratio"] = other / bundle
@@ -179,7 +184,11 @@ def run_process(words: Sequence[str], folder: Path) -> tuple[float, float]:
         process = subprocess.Popen(
             [sys.executable, "-m", *words], cwd=bundles.REPOSITORY, stdout=said, stderr=subprocess.STDOUT
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
         seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

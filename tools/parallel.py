@@ -39,8 +39,12 @@ def unordered(function: Callable, items: Sequence, workers: int, desc: str, unit
         except BrokenProcessPool:
             raise ChildProcessError("a worker process was killed, often for lack of memory: try fewer workers") from None
         except BaseException:
-            for process in multiprocessing.active_children():
+            workers_left = multiprocessing.active_children()
+            for process in workers_left:
                 process.terminate()
+            for process in workers_left:  # the pool swallows the signal while it hands a result over
+                process.join(10)
+                process.kill()
             pool.shutdown(cancel_futures=True)
             raise
 

@@ -65,9 +65,16 @@ def test_bundle_and_recipe_are_timed_and_scored(bundle, tmp_path, stages_here, c
     ours, plain = (median(measured["seconds"]) for measured in content["contenders"].values())
     assert content["ratio"] == pytest.approx(plain / ours)
     assert content["machine"]["cores"] and content["version"] == "0.1.0"
-    # the recipe takes the bundle's network and only the options that it has
-    assert content["contenders"]["plain"]["options"]["network_def"]["init_filters"] == 8
-    assert "pictures" not in content["contenders"]["plain"]["options"]
+    assert content["options"] == options
+    assert str(tmp_path) not in report.read_text()
+
+
+def test_a_recipe_takes_the_bundles_network_and_the_options_that_it_has(bundle, tmp_path):
+    overrides = {"device": "cpu", "pictures": False, "window": [32, 32, 32]}
+    ours, plain = module.contenders(str(bundle), "plain", tmp_path, overrides).values()
+    assert {key: ours.options[key] for key in overrides} == overrides
+    assert plain.options["network_def"]["init_filters"] == 8
+    assert plain.options["device"] == "cpu" and plain.options["window"] == [32, 32, 32] and "pictures" not in plain.options
 
 
 def test_training_speed_of_every_cache(bundle, tmp_path, stages_here, capsys):

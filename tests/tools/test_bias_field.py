@@ -154,7 +154,7 @@ def test_interrupt_leaves_whole_files_only(tmp_path, head):
     while not list(target.glob("0*.nii.gz")) and time.monotonic() < stop and process.poll() is None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)  # returns when the last worker has let go of stderr
+    _, errors = process.communicate(timeout=60)  # returns when the last worker has let go of stderr
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
     files = sorted(target.iterdir())
