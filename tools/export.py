@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.scripts import _get_fake_spatial_shape as fake_shape
 
 from shared.errors import describe
-from shared.handlers.weights import read_state
+from shared.handlers.weights import read_state, sha256
 from shared.networks import OnnxNetwork
 from shared.paths import atomic_write
 
@@ -23,6 +23,7 @@ from . import bundles
 from .pack import torchscript
 
 TOLERANCE = 1e-3
+WEIGHTS = "models/model.pt"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
@@ -55,9 +56,10 @@ def export(name: str, format: str, output: str | None = None) -> None:
         with quiet():
             if format == "ts":
                 temporary.write_bytes(torchscript(root, path.name))
+            elif format == "onnx":
+                write_onnx(graph(network, channels, pattern), temporary, root / WEIGHTS)
             else:
-                write = write_onnx if format == "onnx" else torch.export.save
-                write(graph(network, channels, pattern), temporary)
+                torch.export.save(graph(network, channels, pattern), temporary)
             exported = LOADERS[format](temporary)
         compare(network, exported, channels, pattern)
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
@@ -70,7 +72,7 @@ def load_network(root: Path) -> torch.nn.Module:
     parser.read_config(str(next(root.glob("configs/inference.[jy]*"))))
     parser["bundle_root"] = str(root)
     network = parser.get_parsed_content("network_def").cpu().eval()
-    network.load_state_dict(read_state(root / "models" / "model.pt"))
+    network.load_state_dict(read_state(root / WEIGHTS))
     return network
 
 
@@ -110,8 +112,8 @@ def graph(network: torch.nn.Module, channels: int, pattern: Sequence[int | str])
     return program
 
 
-def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Write a graph as an ONNX file with the input "image" and the output "pred".
+def write_onnx(program: torch.export.ExportedProgram, path: Path, weights: Path) -> None:
+    """Write a graph as an ONNX file with the input "image", the output "pred" and the SHA-256 of the weights' file.
 
     Raises:
         ValueError: ONNX lacks an operator.
@@ -120,6 +122,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
         onnx = torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["pred"], verbose=False)
     except Exception as error:
         raise ValueError(f"network_def cannot be said in ONNX: {describe(error)[:1000]}") from error
+    onnx.model.metadata_props["weights"] = sha256(weights)
     onnx.save(path, external_data=False)
 
 

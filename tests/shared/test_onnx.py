@@ -1,6 +1,7 @@
 """Inference through ONNX Runtime gives the label maps that PyTorch gives."""
 
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -28,14 +29,21 @@ def network() -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def onnx_file(network, tmp_path_factory) -> str:
+def weights(network, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    torch.save(network.state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(network, weights, tmp_path_factory) -> str:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra onnx")
     from tools.export import graph, quiet, write_onnx
 
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     with quiet():
-        write_onnx(graph(network, 4, ["16*n", "16*n", "16*n"]), path)
+        write_onnx(graph(network, 4, ["16*n", "16*n", "16*n"]), path, Path(weights))
     return str(path)
 
 
@@ -48,11 +56,10 @@ def test_any_batch_and_size_agree_with_pytorch(network, onnx_file):
             torch.testing.assert_close(onnx(image.double()), network(image), atol=1e-4, rtol=0)
 
 
-def test_label_maps_of_inference_are_the_same(brats_dir, network, onnx_file, tmp_path):
+def test_label_maps_of_inference_are_the_same(brats_dir, weights, onnx_file, tmp_path):
     case = brats_dir / "MICCAI_BraTS2020_TrainingData" / "BraTS20_Training_001"
-    torch.save(network.state_dict(), tmp_path / "model.pt")
     settings = {**SMALL, **{f"network_def::{key}": value for key, value in SHALLOW.items()}, "window": [32, 32, 32]}
-    settings |= {"dataset_dir": str(case), "checkpoint": str(tmp_path / "model.pt"), "pictures": False}
+    settings |= {"dataset_dir": str(case), "checkpoint": weights, "pictures": False}
     labels = []
     for name, overlay in {"eager": {}, "onnx": {"onnx_file": onnx_file}}.items():
         files = [config("inference"), OVERLAY] if overlay else [config("inference")]
@@ -63,7 +70,13 @@ def test_label_maps_of_inference_are_the_same(brats_dir, network, onnx_file, tmp
     assert (eager == onnx).mean() > 0.999
 
 
-def test_what_cannot_run_is_told(tmp_path, monkeypatch):
+def test_other_weights_than_those_in_the_file_are_refused(onnx_file, weights, small_weights):
+    OnnxNetwork(onnx_file, checkpoint=weights)
+    with pytest.raises(InputError, match="model.onnx was exported from other weights than .*model.pt: export it again"):
+        OnnxNetwork(onnx_file, checkpoint=small_weights)
+
+
+def test_what_cannot_run_is_told(tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     with pytest.raises(InputError, match="no ONNX file .*model.onnx: write it with `python -m tools export"):
         OnnxNetwork(tmp_path / "model.onnx")
