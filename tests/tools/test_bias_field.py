@@ -148,7 +148,13 @@ def test_interrupt_leaves_whole_files_only(tmp_path, head):
     repository = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(repository)}
     process = subprocess.Popen(
-        [sys.executable, script], env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True
+        [sys.executable, script],
+        env=environment,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        # where the tests run in a shell's background, Ctrl-C is ignored and the child would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     stop = time.monotonic() + 60
     while not list(target.glob("0*.nii.gz")) and time.monotonic() < stop and process.poll() is None:
