@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -46,3 +50,15 @@ def run(name: str, *configs: str, **overrides) -> None:
     code = subprocess.run(command, cwd=REPOSITORY, check=False).returncode
     if code:
         raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what MONAI and the exporters log and warn from the console: they speak of their own insides."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

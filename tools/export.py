@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import logging
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -53,7 +50,7 @@ def export(name: str, format: str, output: str | None = None) -> None:
     network, image = load_network(root), bundles.metadata(name)["network_data_format"]["inputs"]["image"]
     channels, pattern = image["num_channels"], image["spatial_shape"]
     with atomic_write(path) as temporary:
-        with quiet():
+        with bundles.quiet():
             if format == "ts":
                 temporary.write_bytes(torchscript(root, path.name))
             elif format == "onnx":
@@ -74,18 +71,6 @@ def load_network(root: Path) -> torch.nn.Module:
     network = parser.get_parsed_content("network_def").cpu().eval()
     network.load_state_dict(read_state(root / WEIGHTS))
     return network
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep warnings of the exporters to themselves: they speak of their own insides."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def shape(pattern: Sequence[int | str], multiples: Sequence[int]) -> tuple[int, ...]:

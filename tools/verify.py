@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,13 +50,10 @@ def verify(name: str) -> None:
 def surroundings(root: Path) -> Iterator[None]:
     """Make the package in a packed bundle importable, as MONAI does, and leave the console to the checks' own lines."""
     sys.path.insert(1, str(root))
-    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with bundles.quiet():
             yield
     finally:
-        logging.disable(logging.NOTSET)
         sys.path.remove(str(root))
 
 
