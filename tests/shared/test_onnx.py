@@ -39,7 +39,8 @@ def weights(network, tmp_path_factory) -> str:
 def onnx_file(network, weights, tmp_path_factory) -> str:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs the extra onnx")
-    from tools.export import graph, quiet, write_onnx
+    from tools.bundles import quiet
+    from tools.export import graph, write_onnx
 
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     with quiet():
