@@ -31,9 +31,9 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: $(VENV)/bin/python requirements.txt pyproject.toml
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[ixi]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4,onnx]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4,onnx,ixi]'
 	@touch $@

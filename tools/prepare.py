@@ -6,12 +6,16 @@ import importlib
 import json
 import os
 import pkgutil
-import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from shared.paths import atomic_write
 
 from . import datasets
+from .parallel import unordered
+from .splits import folds_by_subject, split_by_subject
 
 
 def modules(package) -> list[str]:
@@ -30,26 +34,20 @@ def load(package, name: str):
     return importlib.import_module(f"{package.__name__}.{name}")
 
 
-def split_by_subject(cases: list[dict], seed: int, validation: float, testing: float) -> dict[str, list[dict]]:
-    """Shuffle the subjects with `seed` and deal their cases into training, validation and testing.
+def check_all(check: Callable, cases: list[dict], workers: int) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """`check` every case with a progress bar; problems of those that have any, and what else it returned, by case."""
+    problems, findings = {}, {}
+    if len(cases) < 20:
+        workers = 1  # starting a process takes longer
+    for case, found, finding in unordered(partial(_check_named, check), cases, workers, "check"):
+        if found:
+            problems.setdefault(case, []).extend(found)
+        findings[case] = finding
+    return dict(sorted(problems.items())), findings
 
-    A subject's cases stay together. Each share above 0 gets at least one subject, training the rest.
-    """
-    subjects = sorted({item["subject"] for item in cases})
-    random.Random(seed).shuffle(subjects)
-    number = {
-        name: max(1, round(share * len(subjects))) if share else 0
-        for name, share in (("testing", testing), ("validation", validation))
-    }
-    if len(subjects) <= sum(number.values()):
-        raise ValueError(f"{len(subjects)} subjects are too few for testing {testing} and validation {validation}")
-    ends = {"testing": number["testing"], "validation": sum(number.values())}
-    parts = {
-        "training": set(subjects[ends["validation"] :]),
-        "validation": set(subjects[ends["testing"] : ends["validation"]]),
-        "testing": set(subjects[: ends["testing"]]),
-    }
-    return {name: [item for item in cases if item["subject"] in part] for name, part in parts.items()}
+
+def _check_named(check: Callable, item: dict) -> tuple[str, list[str], Any]:
+    return item["case"], *check(item)
 
 
 def prepare(
@@ -59,51 +57,61 @@ def prepare(
     seed: int = 0,
     validation: float = 0.1,
     testing: float = 0.2,
+    folds: int = 0,
     bias_field: str | None = None,
     workers: int = 2,
 ) -> None:
-    """Check a dataset and write its datalist; prints counts and every problem. Cases with a problem are left out.
+    """Check a dataset and write its datalist; prints counts, every problem and oddity. Cases with a problem are left out.
 
     Args:
-        dataset: brats, ... (a module of tools/datasets).
+        dataset: brats, ixi, ... (a module of tools/datasets).
         directory: the dataset's folder, which becomes --dataset_dir of the bundle.
         output: the datalist; by default datalist.json in that folder.
         seed: of the split.
         validation: share of the subjects.
         testing: share of the subjects.
+        folds: also write datalist_fold1.json, ... beside the datalist, for cross-validation in that many folds.
         bias_field: a folder for N4-corrected copies, which the datalist then names (needs the extra `n4`).
         workers: processes for checking and correction.
     """
     reader = load(datasets, dataset)
     root = Path(directory).expanduser().resolve()
     cases = reader.read(str(root))
-    problems, present = reader.check_all(cases, workers)
+    problems, findings = check_all(reader.check, cases, workers)
+    for item in cases:
+        print("".join(f"NOTE {item['case']}: {text}\n" for text in item.pop("notes", [])), end="")
     for case, found in problems.items():
         print("\n".join(f"PROBLEM {case}: {text}" for text in found))
-    unlabelled = [item["case"] for item in cases if "label" not in item and item["case"] not in problems]
-    if unlabelled:
-        print(f"without label, left out: {', '.join(unlabelled)}")
-    good = [item for item in cases if item["case"] not in problems and "label" in item]
+    lacking = [item["case"] for item in cases if reader.NEEDS not in item and item["case"] not in problems]
+    if lacking:
+        print(f"without {reader.NEEDS}, left out: {', '.join(lacking)}")
+    good = [item for item in cases if item["case"] not in problems and reader.NEEDS in item]
     print(
         f"{len(cases)} cases of {len({i['subject'] for i in cases})} subjects: {len(good)} good, "
-        f"{len(unlabelled)} without label, {len(problems)} with problems"
+        f"{len(lacking)} without {reader.NEEDS}, {len(problems)} with problems"
     )
-    print("label values (cases that have them):", ", ".join(f"{v:g} ({n})" for v, n in sorted(present.items())))
-    sections = split_by_subject(good, seed, validation, testing)
+    path = Path(output).expanduser() if output else root / "datalist.json"
+    strata = reader.strata(good) if good and hasattr(reader, "strata") else None
+    lists = {path: split_by_subject(good, seed, validation, testing, strata)}
+    if folds:
+        splits = folds_by_subject(good, seed, validation, folds, strata)
+        lists |= {path.with_name(f"{path.stem}_fold{i}{path.suffix}"): split for i, split in enumerate(splits, 1)}
     if bias_field is not None:
         from .bias_field import correct_cases
 
-        corrected = {c["case"]: c for c in correct_cases(good, root, Path(bias_field).expanduser().resolve(), workers)}
-        sections = {n: [corrected[c["case"]] for c in part if c["case"] in corrected] for n, part in sections.items()}
-    path = Path(output).expanduser() if output else root / "datalist.json"
-    text = json.dumps(
-        {"dataset": dataset, "seed": seed, **{n: [_relative(i, root) for i in s] for n, s in sections.items()}},
-        indent=1,
-    )
+        good = correct_cases(good, root, Path(bias_field).expanduser().resolve(), workers)
+    final = {item["case"]: _relative(item, root) for item in good}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text)
-    print(", ".join(f"{len(s)} {n}" for n, s in sections.items()), f"-> {path}")
+    for file, sections in lists.items():
+        print(file)
+        content = {"dataset": dataset, "seed": seed}
+        for name, part in sections.items():
+            part = [item for item in part if item["case"] in final]
+            about = reader.describe(part, [findings[item["case"]] for item in part]) if part else ""
+            print(f"  {name}: {len(part)} cases of {len({i['subject'] for i in part})} subjects", about, sep=", " * bool(part))
+            content[name] = [final[item["case"]] for item in part]
+        with atomic_write(file) as temporary:
+            temporary.write_text(json.dumps(content, indent=1))
 
 
 def _relative(item: dict, root: Path) -> dict:

@@ -1,13 +1,16 @@
 import json
+import re
 import shutil
+from collections import Counter
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from tools.datasets.brats import read, subject_of
+from tools.datasets.brats import read
 from tools.phantoms.brats import brats
-from tools.prepare import prepare, split_by_subject
+from tools.phantoms.ixi import ixi
+from tools.prepare import prepare
 
 
 @pytest.mark.parametrize("release", ["2020", "2021", "2023", "msd"])
@@ -21,7 +24,11 @@ def test_every_release_is_read_and_split(tmp_path, release, capsys):
         assert all((tmp_path / f).is_file() for f in [*files, item["label"]])
         if release == "msd":
             assert item["channels"] == ["flair", "t1", "t1ce", "t2"] and item["convention"] == "msd"
-    assert "5 cases of 5 subjects: 5 good, 0 without label, 0 with problems" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "5 cases of 5 subjects: 5 good, 0 without label, 0 with problems" in printed
+    values = Counter(int(v) for i in content["training"] for v in np.unique(nib.load(tmp_path / i["label"]).dataobj) if v)
+    present = ", ".join(f"{value} ({number})" for value, number in sorted(values.items()))
+    assert f"training: 3 cases of 3 subjects, label values (cases) {present}\n" in printed
 
 
 def test_the_odd_label_of_case_355_is_found(tmp_path):
@@ -81,22 +88,42 @@ def test_a_prepared_dataset_can_be_moved(tmp_path):
     assert all(str(tmp_path / "b") in f for f in items[0]["image"])
 
 
-def test_time_points_of_one_person_stay_in_one_split():
-    cases = [{"case": f"c{i}", "subject": f"s{i // 3}"} for i in range(30)]
-    parts = split_by_subject(cases, seed=0, validation=0.2, testing=0.3)
-    subjects = [{c["subject"] for c in part} for part in parts.values()]
-    assert [len(s) for s in subjects] == [5, 2, 3]
-    assert len(set.union(*subjects)) == 10
-    assert parts == split_by_subject(cases, seed=0, validation=0.2, testing=0.3)
-    assert parts != split_by_subject(cases, seed=1, validation=0.2, testing=0.3)
-    assert subject_of("BraTS-GLI-00005-001") == subject_of("BraTS-GLI-00005-000") != subject_of("BraTS-GLI-00006-000")
+def test_ixi_is_read_split_by_age_and_sex_and_summarised(tmp_path, capsys):
+    ixi(str(tmp_path), cases=14, seed=1, spacing=16.0)  # 12 with image, row and age
+    prepare("ixi", str(tmp_path), testing=0.25, validation=0.25)
+    content = json.loads((tmp_path / "datalist.json").read_text())
+    assert [len(content[s]) for s in ("training", "validation", "testing")] == [6, 3, 3]
+    items = [item for s in ("training", "validation", "testing") for item in content[s]]
+    assert all((tmp_path / item[key]).is_file() for item in items for key in ("image", "label"))
+    assert all(20 <= item["age"] <= 85 and item["sex"] in "FM" and "notes" not in item for item in items)
+    printed = capsys.readouterr().out
+    assert "15 cases of 15 subjects: 12 good, 2 without age, 1 with problems" in printed
+    ages, women = [i["age"] for i in content["training"]], sum(i["sex"] == "F" for i in content["training"])
+    about = f"age {np.mean(ages):.1f} +- {np.std(ages):.1f} ({min(ages):.1f} to {max(ages):.1f}), {women} F, {6 - women} M"
+    assert f"training: 6 cases of 6 subjects, {about}, 6 with label map" in printed
+    noted = [line for line in printed.splitlines() if line.startswith(("NOTE", "PROBLEM"))]
+    assert [re.sub(r".*: |\S*(IXI.xls)", r"\1", line) for line in noted] == [
+        "repeats IXI.xls row 3",
+        "no row in IXI.xls",
+        "no age",
+        f"no image of {noted[-1].split()[-1]}",
+    ]
 
 
-def test_too_few_subjects_are_refused():
-    with pytest.raises(ValueError, match="2 subjects are too few"):
-        split_by_subject([{"subject": "a"}, {"subject": "b"}], 0, 0.1, 0.2)
+def test_each_subject_is_tested_in_one_fold(tmp_path):
+    brats(str(tmp_path), cases=7, spacing=8.0)
+    prepare("brats", str(tmp_path), str(tmp_path / "list.json"), folds=3)
+    assert not (tmp_path / "list_fold4.json").exists()
+    tested = []
+    for fold in (1, 2, 3):
+        content = json.loads((tmp_path / f"list_fold{fold}.json").read_text())
+        parts = [{item["subject"] for item in content[s]} for s in ("training", "validation", "testing")]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 7 and len(parts[1]) == 1
+        tested += parts[2]
+    assert sorted(tested) == [f"BraTS20_Training_{i:03d}" for i in range(1, 8)]
+    assert len(json.loads((tmp_path / "list.json").read_text())["testing"]) == 1
 
 
 def test_an_unknown_dataset_lists_those_there_are(tmp_path):
-    with pytest.raises(ValueError, match="'brast' is none of brats"):
+    with pytest.raises(ValueError, match="'brast' is none of brats, ixi"):
         prepare("brast", str(tmp_path))

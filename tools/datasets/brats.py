@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,7 @@ import numpy as np
 from shared.data import find_cases
 from shared.transforms import LoadCased, check_image, check_same_grid
 
-from ..parallel import unordered
-
+NEEDS = "label"  # the key that training needs of a case
 SEQUENCES = ("t1ce", "t1", "t2", "flair")
 ENDINGS = {"t1ce": ["t1ce", "t1c", "t1gd"], "t1": ["t1", "t1n"], "t2": ["t2", "t2w"], "flair": ["flair", "t2f"]}
 LABEL_ENDINGS = ["seg", "segm"]
@@ -110,17 +109,7 @@ def check_labels(values: Iterable[float], convention: str, path: str) -> None:
         raise ValueError(f"{path}: label values {unknown}, expected {LABELS[convention]} ({convention})")
 
 
-def check_all(cases: list[dict], workers: int) -> tuple[dict[str, list[str]], Counter]:
-    """`check` every case with a progress bar; problems by case, and in how many cases each label value occurs."""
-    problems, present = {}, Counter()
-    if len(cases) < 20:
-        workers = 1  # starting a process takes longer
-    for case, found, counts in unordered(_check_named, cases, workers, "check"):
-        if found:
-            problems[case] = found
-        present.update(value for value in counts if value)
-    return dict(sorted(problems.items())), present
-
-
-def _check_named(item: dict) -> tuple[str, list[str], Counter]:
-    return item["case"], *check(item)
+def describe(cases: Sequence[dict], counts: Sequence[Counter]) -> str:
+    """In how many of some cases each label value occurs, for a line of text; `counts` is what `check` found in each."""
+    present = Counter(value for count in counts for value in count if value)
+    return "label values (cases) " + ", ".join(f"{value:g} ({number})" for value, number in sorted(present.items()))
