@@ -54,20 +54,25 @@ class RegionVolumes:
 
     def __call__(self, labels: MetaTensor) -> dict[str, float]:
         voxel_ml = float(np.abs(np.linalg.det(np.asarray(labels.affine)[:3, :3]))) / 1000
-        data = labels.as_tensor()
-        return {f"{n}_mL": int(torch.isin(data, data.new_tensor(v)).sum()) * voxel_ml for n, v in self.regions.items()}
+        data = labels.as_tensor().cpu().numpy()  # NumPy's isin is nine times as fast as PyTorch's
+        return {f"{n}_mL": int(np.count_nonzero(np.isin(data, v))) * voxel_ml for n, v in self.regions.items()}
+
+
+def _number(value: torch.Tensor) -> float | str:
+    return "" if value.isnan().any() else float(value)
 
 
 class CaseTable:
     """Keep a CSV with one row per case; rows of other cases that the file already holds stay.
 
-    During inference give `measure`: it turns each case's "pred" into columns and the file grows case by case, in turns where
-    there are several processes. During evaluation give `metrics`: the named metrics' values per case and channel are written
-    when the epoch ends, by the first process for all.
+    During inference give `measure` or `columns`: they make a row of each case's output and the file grows case by case, in
+    turns where there are several processes. During evaluation of images give `metrics`: the named metrics' values per case
+    and channel are written when the epoch ends, by the first process for all.
 
     Args:
         path: the CSV.
         measure: called with a case's "pred", returns its columns.
+        columns: keys of the output, each a tensor with one number, that become columns; empty where the number is NaN.
         metrics: metric names with the names of their channels, `{"dice": ["TC", "WT", "ET"]}` makes dice_TC, ...
     """
 
@@ -75,9 +80,10 @@ class CaseTable:
         self,
         path: str | os.PathLike,
         measure: Callable | None = None,
+        columns: Sequence[str] = (),
         metrics: Mapping[str, Sequence[str]] | None = None,
     ):
-        self.path, self.measure, self.metrics = Path(path), measure, dict(metrics or {})
+        self.path, self.measure, self.columns, self.metrics = Path(path), measure, list(columns), dict(metrics or {})
         self.cases: list[str] = []
 
     def attach(self, engine: Engine) -> None:
@@ -91,8 +97,10 @@ class CaseTable:
         """Note the case, and write its row if it is measured by itself."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             self.cases.append(item["case"])
-            if self.measure is not None:
-                self._write({item["case"]: self.measure(output["pred"])})
+            row = self.measure(output["pred"]) if self.measure is not None else {}
+            row |= {key: _number(output[key]) for key in self.columns}
+            if row:
+                self._write({item["case"]: row})
 
     def epoch_completed(self, engine: Engine) -> None:
         """Write the details of all metrics, which MONAI gathers from all processes in the same order."""

@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 
 from ..paths import atomic_write
-from ..visualize import outline_figure, with_regions
+from ..visualize import on_grid, outline_figure, with_regions
 
 
 class CasePictures:
@@ -32,13 +33,16 @@ class CasePictures:
 
     def __call__(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            labels = output["pred"]
-            masks = torch.cat([torch.isin(labels.as_tensor(), labels.new_tensor(v).as_tensor()) for v in self.regions.values()])
-            masks = with_regions(MetaTensor(masks.float(), affine=labels.affine), list(self.regions))
-            figure = outline_figure(item["image"], self.channels, {"": masks}, title=item["case"])
+            image = item["image"]
+            # before the masks are made of it, since it is one channel and they are several
+            labels = on_grid(output["pred"], image).as_tensor().cpu().numpy()
+            masks = torch.from_numpy(np.concatenate([np.isin(labels, values) for values in self.regions.values()]))
+            masks = with_regions(MetaTensor(masks, affine=image.affine), list(self.regions))
+            figure = outline_figure(image, self.channels, {"": masks}, title=item["case"])
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.folder / f"{item['case']}.png") as temporary:
-                figure.savefig(temporary, dpi=110)
+                # files of this level are as small as those of the default, 6, in half the time
+                figure.savefig(temporary, dpi=110, pil_kwargs={"compress_level": 3})
 
 
 class TensorBoardPanels:

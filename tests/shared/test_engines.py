@@ -1,3 +1,4 @@
+import gc
 import threading
 
 import pytest
@@ -53,6 +54,17 @@ def test_the_network_works_on_the_next_case_while_the_last_is_saved():
     evaluator = evaluate(range(4), save, network)
     assert saved == [(f"c{i}", i) for i in range(4)]  # in order, each with its own prediction, all done when run returns
     evaluator.finish()
+
+
+def test_what_was_there_before_a_run_is_left_out_of_garbage_collection_only_until_it_ends():
+    frozen = []
+
+    def save(item):
+        frozen.append(gc.get_freeze_count())
+        return item
+
+    evaluate([0], save, Spy())
+    assert frozen[0] > 10_000 and gc.get_freeze_count() == 0
 
 
 def test_whatever_fails_is_listed_and_the_others_are_saved():

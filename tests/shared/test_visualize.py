@@ -3,7 +3,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from shared.visualize import aspect, best_voxel, outline_figure, plane, with_regions
+from shared.visualize import aspect, best_voxel, on_grid, outline_figure, plane, with_regions
 
 
 def test_planes_show_the_patients_right_on_the_left_and_superior_on_top():
@@ -26,6 +26,17 @@ def test_the_planes_go_through_the_largest_cuts():
     mask[2, 1:7, 5] = mask[2:6, 3, 5] = True
     assert best_voxel(mask) == (2, 3, 5)
     assert best_voxel(np.zeros((4, 6, 8), bool)) == (2, 3, 4)
+
+
+def test_masks_on_the_images_grid_stay_as_they_are_and_others_take_the_nearest_voxel():
+    image = MetaTensor(torch.zeros(1, 4, 4, 4), affine=torch.eye(4))
+    affine = torch.diag(torch.tensor([-2.0, 2, 2, 1]))  # half the image's resolution, stored the other way round
+    affine[:3, 3] = torch.tensor([2.5, 0.5, 0.5])
+    labels = MetaTensor(torch.arange(8, dtype=torch.uint8).reshape(1, 2, 2, 2), affine=affine)
+    on_it = on_grid(labels, image)
+    expected = labels.as_tensor().flip(1).repeat_interleave(2, 1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(on_it.as_tensor(), expected.float())
+    assert on_grid(on_it, image) is on_it
 
 
 @pytest.mark.parametrize("flip", [1, -1])
