@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 
 import ignite.distributed as idist
-from torch.utils.data import DistributedSampler, RandomSampler, Sampler
+import torch
+from monai.data import DistributedWeightedRandomSampler
+from torch.utils.data import DistributedSampler, RandomSampler, Sampler, WeightedRandomSampler
 
 
-def shuffled(dataset: Sized, seed: int | None = None) -> Sampler:
+def shuffled(dataset: Sized, seed: int | None = None, balance: Sequence[str] = ()) -> Sampler:
     """A sampler for training: the cases in a new order every epoch, of several processes each an equal share.
 
     Equal, since every step waits for the gradients of all: where the cases cannot be divided, a few come twice.
 
     Args:
-        dataset: what has the cases.
+        dataset: what has the cases; with `balance` its `data` are their items.
         seed: of the order among several processes, on all the same. A single process draws it from PyTorch's generator.
+        balance: entries of the items, such as age and sex. Cases are drawn with replacement so that every combination of
+            their values comes up equally often; numbers count by tens.
     """
+    if balance:
+        groups = [tuple(_group(item.get(key)) for key in balance) for item in dataset.data]
+        weights = [1 / groups.count(group) for group in groups]
+        if idist.get_world_size() == 1:
+            return WeightedRandomSampler(weights, len(weights))
+        return DistributedWeightedRandomSampler(dataset, weights, generator=torch.Generator().manual_seed(seed or 0))
     if idist.get_world_size() == 1:
         return RandomSampler(dataset)
     return DistributedSampler(dataset, seed=seed or 0)
+
+
+def _group(value):
+    return int(value // 10) if isinstance(value, int | float) else value
 
 
 def share(dataset: Sized, idle: bool = False) -> range:
@@ -37,6 +51,11 @@ def share(dataset: Sized, idle: bool = False) -> range:
     idist.barrier()
     cases = range(len(dataset))
     return cases[idist.get_rank() :: idist.get_world_size()] or (cases[:0] if idle else cases)
+
+
+def everyones(own: list) -> list:
+    """The items of a list of each process, one after the other; on all processes the same."""
+    return [item for items in idist.all_gather(own) for item in items]
 
 
 @contextlib.contextmanager

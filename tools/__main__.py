@@ -3,7 +3,21 @@
 import importlib
 import sys
 
-VERBS = ("benchmark", "demo", "evaluate", "explain", "export", "pack", "phantom", "prepare", "report", "ship", "verify")
+VERBS = (
+    "baseline",
+    "benchmark",
+    "crossvalidate",
+    "demo",
+    "evaluate",
+    "explain",
+    "export",
+    "pack",
+    "phantom",
+    "prepare",
+    "report",
+    "ship",
+    "verify",
+)
 
 
 def main() -> None:

@@ -35,13 +35,15 @@ def evaluate(
     table.unlink(missing_ok=True)  # rows of an earlier run would be averaged in
     dataset_dir = str(Path(dataset_dir).expanduser().resolve())
     bundles.run(bundle, "train", "evaluate", dataset_dir=dataset_dir, output_dir=str(output), **overrides)
-    scores = summarise(read_rows(table).values())
-    eval_metrics = {
-        "data": data or f"{len(read_rows(table))} cases of {dataset_dir}",
-        "key": bundles.metadata(bundle).get("eval_metrics", {}).get("key", list(scores)[:1]),
-        "scores": scores,
-    }
-    with atomic_write(output / "summary.json") as temporary:
+    report(bundle, table, data or f"{len(read_rows(table))} cases of {dataset_dir}", write)
+
+
+def report(bundle: str, table: Path, data: str, write: bool) -> None:
+    """Summarise a table of cases into summary.json beside it and onto the console; with `write` also where readers look."""
+    metadata = bundles.metadata(bundle)
+    scores = summarise(read_rows(table).values(), metadata.get("cohort_scores"))
+    eval_metrics = {"data": data, "key": metadata.get("eval_metrics", {}).get("key", list(scores)[:1]), "scores": scores}
+    with atomic_write(table.parent / "summary.json") as temporary:
         temporary.write_text(json.dumps(eval_metrics, indent=1) + "\n")
     print(score_table(eval_metrics))
     print(f"per case: {table}")

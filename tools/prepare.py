@@ -63,6 +63,8 @@ def prepare(
 ) -> None:
     """Check a dataset and write its datalist; prints counts, every problem and oddity. Cases with a problem are left out.
 
+    Cases without what training needs, label map or age, come into a section of their own, "without_label" or "without_age".
+
     Args:
         dataset: brats, ixi, ... (a module of tools/datasets).
         directory: the dataset's folder, which becomes --dataset_dir of the bundle.
@@ -84,7 +86,7 @@ def prepare(
         print("\n".join(f"PROBLEM {case}: {text}" for text in found))
     lacking = [item["case"] for item in cases if reader.NEEDS not in item and item["case"] not in problems]
     if lacking:
-        print(f"without {reader.NEEDS}, left out: {', '.join(lacking)}")
+        print(f"without {reader.NEEDS}, in a section of their own: {', '.join(lacking)}")
     good = [item for item in cases if item["case"] not in problems and reader.NEEDS in item]
     print(
         f"{len(cases)} cases of {len({i['subject'] for i in cases})} subjects: {len(good)} good, "
@@ -93,6 +95,8 @@ def prepare(
     path = Path(output).expanduser() if output else root / "datalist.json"
     strata = reader.strata(good) if good and hasattr(reader, "strata") else None
     lists = {path: split_by_subject(good, seed, validation, testing, strata)}
+    rest = [item for item in cases if item["case"] in lacking]
+    lists[path] |= {f"without_{reader.NEEDS}": rest} if rest else {}
     if folds:
         splits = folds_by_subject(good, seed, validation, folds, strata)
         lists |= {path.with_name(f"{path.stem}_fold{i}{path.suffix}"): split for i, split in enumerate(splits, 1)}
@@ -100,7 +104,7 @@ def prepare(
         from .bias_field import correct_cases
 
         good = correct_cases(good, root, Path(bias_field).expanduser().resolve(), workers)
-    final = {item["case"]: _relative(item, root) for item in good}
+    final = {item["case"]: _relative(item, root) for item in [*good, *rest]}
     path.parent.mkdir(parents=True, exist_ok=True)
     for file, sections in lists.items():
         print(file)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import bootstrap
 
+from shared.metrics import statistic
 from shared.paths import atomic_write
 
 from . import bundles
@@ -18,12 +19,20 @@ from . import bundles
 RESAMPLES = 9999
 
 
-def summarise(rows: Iterable[Mapping[str, str]]) -> dict[str, dict]:
-    """Mean, median, 95 % interval and n of every column of a table of cases.
+def summarise(rows: Iterable[Mapping[str, str]], cohort: Mapping[str, Sequence[str]] | None = None) -> dict[str, dict]:
+    """Mean, median, 95 % interval and n of every column of a table of cases, or statistics of the group as a whole.
 
-    The interval is the percentile bootstrap of the mean over cases (9999 resamples, seed 0). Cells that are no finite number
-    (a distance where a region is absent) are left out, and n says so. A single case has no interval (None).
+    The interval is the percentile bootstrap over cases (9999 resamples, seed 0). Cells that are no finite number (a distance
+    where a region is absent, an unknown age) are left out, and n says so. A single case has no interval (None).
+
+    Args:
+        rows: one a case.
+        cohort: names of scores with a statistic of shared.metrics and the columns of truth and prediction,
+            `{"age_mae": ["mae", "age", "age_pred"]}`; their value stands under "mean", and there is no median.
     """
+    if cohort:
+        rows = list(rows)
+        return {name: _of_cohort(rows, *definition) for name, definition in cohort.items()}
     columns: dict[str, list[float]] = {}
     for row in rows:
         for key, cell in row.items():
@@ -45,12 +54,30 @@ def summarise(rows: Iterable[Mapping[str, str]]) -> dict[str, dict]:
     return summary
 
 
+def _of_cohort(rows: list[Mapping[str, str]], name: str, truth: str, pred: str) -> dict:
+    pairs = np.array([[float(row[key] or "nan") for key in (truth, pred)] for row in rows])
+    pairs = pairs[np.isfinite(pairs).all(1)]
+    rng, values = np.random.default_rng(0), []
+    for _ in range(RESAMPLES if len(pairs) > 1 else 0):
+        values.append(statistic(name, *pairs[rng.integers(len(pairs), size=len(pairs))].T))
+    low, high = np.nanpercentile(values, [2.5, 97.5]) if values else (math.nan, math.nan)
+    return {
+        "mean": round(statistic(name, *pairs.T), 4),
+        "median": None,
+        "ci95": [round(float(low), 4), round(float(high), 4)] if values else None,
+        "n": len(pairs),
+    }
+
+
 def score_table(eval_metrics: Mapping) -> str:
     """The table of a card, from the `eval_metrics` of metadata.json."""
     lines = [f"{eval_metrics['data']}:", "", "| metric | mean | 95 % interval | median | n |", "|---|---|---|---|---|"]
+    if all(value["median"] is None for value in eval_metrics["scores"].values()):
+        lines = [f"{eval_metrics['data']}:", "", "| metric | value | 95 % interval | n |", "|---|---|---|---|"]
     for key, value in eval_metrics["scores"].items():
         interval = "-" if value["ci95"] is None else f"{value['ci95'][0]:.3f} to {value['ci95'][1]:.3f}"
-        lines.append(f"| {key} | {value['mean']:.3f} | {interval} | {value['median']:.3f} | {value['n']} |")
+        median = "" if value["median"] is None else f" {value['median']:.3f} |"
+        lines.append(f"| {key} | {value['mean']:.3f} | {interval} |{median} {value['n']} |")
     return "\n".join(lines)
 
 

@@ -1,16 +1,20 @@
 """Finding cases on disk, datalists, datasets, and files written whole or not at all."""
 
-from .cases import find_cases, image_files, unfinished
+from .cases import find_cases, find_images, image_files, unfinished
 from .datalist import read_datalist
 from .datasets import CaseDataset, cached_dataset
+from .pairs import PairDataset, find_pairs
 from .writers import AtomicNibabelWriter, case_name
 
 __all__ = [
     "AtomicNibabelWriter",
     "CaseDataset",
+    "PairDataset",
     "cached_dataset",
     "case_name",
     "find_cases",
+    "find_images",
+    "find_pairs",
     "image_files",
     "read_datalist",
     "unfinished",

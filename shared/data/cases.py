@@ -102,20 +102,67 @@ def find_cases(
     return sorted(_unique(cases, Path(dataset_dir).expanduser()), key=lambda item: item["case"])
 
 
+def find_images(
+    dataset_dir: str | os.PathLike, endings: Sequence[str], image_list: str | os.PathLike | None = None
+) -> list[dict]:
+    """List images of a single sequence, each a case: those whose names end so, or all NIfTI files where none does.
+
+    Args:
+        dataset_dir: folder that is searched, with its subfolders.
+        endings: of the file names, before .nii or .nii.gz: `["t1", "t1w"]` finds `IXI002-Guys-0828-T1.nii.gz`.
+        image_list: a text file with a path a line, relative to `dataset_dir`; only these are taken.
+
+    Returns:
+        one dict a case: "case" (a unique name), "subject" (the same), "image" (one file), and "problem" (text) where a listed
+        file is not there.
+
+    Raises:
+        InputError: `dataset_dir` is no folder, or there is no image; there is no such list, or it is empty.
+    """
+    root = Path(dataset_dir).expanduser()
+    files = list(image_files(root)) if image_list is None else _listed(root, Path(image_list).expanduser())
+    if not files:
+        raise InputError(f"no image below {root}: looked for names that end in .nii or .nii.gz")
+    aliases = {ending.lower(): "image" for ending in endings}
+    chosen = files if image_list is not None else [f for f in files if split_name(f.name, aliases)] or files
+    cases = []
+    for path in chosen:
+        prefix = (split_name(path.name, aliases) or ("", ""))[0] or NIFTI.sub("", path.name)
+        item = {"case": prefix, "image": [str(path)]}
+        if not path.is_file():
+            item["problem"] = f"{path}: no such file, though {image_list} names it"
+        cases.append(item)
+    cases = _unique(cases, root)
+    return [{**item, "subject": item["case"]} for item in sorted(cases, key=lambda item: item["case"])]
+
+
+def _listed(root: Path, path: Path) -> list[Path]:
+    if not path.is_file():
+        raise InputError(f"no image_list {path}: expected a text file with one image a line")
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    if not any(lines):
+        raise InputError(f"image_list {path} is empty: expected one image a line")
+    return [root / line for line in lines if line]
+
+
 def unfinished(
-    cases: Sequence[dict], output_dir: str | os.PathLike, file: str, table: str, overwrite: bool = False
+    cases: Sequence[dict], output_dir: str | os.PathLike, file: str | None, table: str, overwrite: bool = False
 ) -> list[dict]:
     """The cases that still have to be done: those without an output file or without a row in the table.
 
     Args:
         cases: items with a "case".
         output_dir: folder of the outputs.
-        file: name of a case's output there, with "{case}" in it.
+        file: name of a case's output there, with "{case}" in it; None where the row is the output.
         table: name of the table there, a row of which is the last that is written of a case.
         overwrite: do all cases again.
     """
     rows = {} if overwrite else read_rows(Path(output_dir) / table)
-    todo = [c for c in cases if c["case"] not in rows or not (Path(output_dir) / file.format(case=c["case"])).is_file()]
+
+    def finished(case: str) -> bool:
+        return case in rows and (file is None or (Path(output_dir) / file.format(case=case)).is_file())
+
+    todo = [item for item in cases if not finished(item["case"])]
     if len(todo) < len(cases):
         logger.info(
             f"{len(cases) - len(todo)} of {len(cases)} cases are finished in {output_dir}; --overwrite true does them again"
@@ -136,6 +183,7 @@ def _unique(cases: list[dict], root: Path) -> list[dict]:
     for item in cases:
         if names.count(item["case"]) > 1:
             first = item["image"] if isinstance(item["image"], str) else item["image"][0]
-            folders = Path(first).parent.relative_to(root).parts
+            folder = Path(first).parent
+            folders = (folder.relative_to(root) if folder.is_relative_to(root) else folder).parts[-3:]
             item["case"] = "_".join([*folders, *([item["case"]] if item["case"] not in folders[-1:] else [])])
     return cases

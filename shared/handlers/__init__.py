@@ -4,17 +4,26 @@ from .case_table import CaseTable, RegionVolumes
 from .checkpoints import Checkpoints
 from .early_stopping import EarlyStopping
 from .pictures import CasePictures, TensorBoardPanels
+from .registration import MeasuredTable, RegistrationFiles, RegistrationPictures
+from .saliency import SaliencyMaps
+from .scatter import AgeScatter, age_figure
 from .seeding import EpochSeed
 from .weights import FineTune, WeightsLoader
 
 __all__ = [
+    "AgeScatter",
     "CasePictures",
     "CaseTable",
     "Checkpoints",
     "EarlyStopping",
     "EpochSeed",
     "FineTune",
+    "MeasuredTable",
     "RegionVolumes",
+    "RegistrationFiles",
+    "RegistrationPictures",
+    "SaliencyMaps",
     "TensorBoardPanels",
     "WeightsLoader",
+    "age_figure",
 ]

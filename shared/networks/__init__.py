@@ -1,5 +1,14 @@
 """Networks that MONAI lacks."""
 
+from .age import AgeSexNet
 from .onnx import OnnxNetwork
+from .regional import HalfResolution, RegionalRegressor
+from .velocity import RegistrationNet
 
-__all__ = ["OnnxNetwork"]
+__all__ = [
+    "AgeSexNet",
+    "HalfResolution",
+    "OnnxNetwork",
+    "RegionalRegressor",
+    "RegistrationNet",
+]

@@ -1,7 +1,31 @@
 """Dictionary transforms that MONAI lacks."""
 
+from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, read_atlas
 from .crop import RandShareCropd
+from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
-from .regions import LabelsToRegionsd, RegionsToLabelsd
+from .person import PersonToLabeld, SplitPersond
+from .regions import GroupLabelsd, LabelsToRegionsd, RegionsToLabelsd
+from .register import MovePaird, ScorePaird
 
-__all__ = ["LabelsToRegionsd", "LoadCased", "RandShareCropd", "RegionsToLabelsd", "check_image", "check_same_grid"]
+__all__ = [
+    "AlignHeadd",
+    "CropHeadd",
+    "FixedHeadd",
+    "GroupLabelsd",
+    "LabelsToRegionsd",
+    "LoadCased",
+    "LoadLabeld",
+    "MovePaird",
+    "PersonToLabeld",
+    "RandShareCropd",
+    "RegionsToLabelsd",
+    "ScorePaird",
+    "SmoothForSpacingd",
+    "SplitPersond",
+    "StackPaird",
+    "check_image",
+    "check_same_grid",
+    "head_box",
+    "read_atlas",
+]

@@ -1,4 +1,4 @@
-"""Nested regions (whole tumour, tumour core, enhancing tumour) and the label maps that hold them."""
+"""Regions made of label values, nested (whole tumour, tumour core, enhancing tumour) or side by side."""
 
 from __future__ import annotations
 
@@ -46,6 +46,38 @@ class LabelsToRegionsd(MapTransform):
                 )
             channels = [torch.isin(labels[0], labels.new_tensor(values)) for values in regions.values()]
             item[key] = convert_to_dst_type(torch.stack(channels), labels, dtype=torch.float32)[0]
+        return item
+
+
+class GroupLabelsd(MapTransform):
+    """Number the regions of a label map (1, H, W, D) from 1 on; every value that belongs to none becomes 0. uint8.
+
+    Args:
+        keys: the label maps.
+        regions: label values of each region, none in two regions: `[[4], [51, 52], ...]`; at most 255 regions.
+
+    Raises:
+        ValueError: a value is in two regions, or none of the values occurs in the map; the message names the file.
+    """
+
+    def __init__(self, keys: KeysCollection, regions: Sequence[Sequence[int]]):
+        super().__init__(keys)
+        values = [value for region in regions for value in region]
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"label values {twice} belong to more than one region")
+        self.table = torch.zeros(max(values) + 2, dtype=torch.uint8)  # the last entry is for all that is larger
+        for number, region in enumerate(regions, 1):
+            self.table[list(region)] = number
+
+    def __call__(self, data):
+        item = dict(data)
+        for key in self.key_iterator(item):
+            labels = item[key]
+            numbers = self.table[labels.as_tensor().long().clamp(0, len(self.table) - 1)]
+            if not numbers.any():
+                raise ValueError(f"{labels.meta.get('filename_or_obj', key)}: no voxel has a label value of any region")
+            item[key] = convert_to_dst_type(numbers, labels, dtype=torch.uint8)[0]
         return item
 
 

@@ -200,9 +200,9 @@ def check(item: dict) -> tuple[list[str], Counter]:
 
 def describe(cases: Sequence[dict], counts: Sequence[Counter]) -> str:
     """Ages and sexes of checked cases, for a line of text; `counts` is what `check` found in their label maps."""
-    ages = np.array([item["age"] for item in cases])
+    ages = np.array([item["age"] for item in cases if "age" in item])
     sexes = Counter(item["sex"] or "sex unknown" for item in cases)
-    text = f"age {ages.mean():.1f} +- {ages.std():.1f} ({ages.min():.1f} to {ages.max():.1f})"
+    text = f"age {ages.mean():.1f} +- {ages.std():.1f} ({ages.min():.1f} to {ages.max():.1f})" if ages.size else "age unknown"
     text += "".join(f", {number} {sex}" for sex, number in sorted(sexes.items()))
     labelled = sum(map(bool, counts))
     return text + (f", {labelled} with label map" if labelled else "")

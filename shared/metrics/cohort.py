@@ -1,0 +1,87 @@
+"""Scores of a whole group of people, where no case has a score of its own: errors, correlation, AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from monai.metrics import CumulativeIterationMetric, compute_roc_auc
+
+
+def mae(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Mean absolute error."""
+    return float(np.abs(pred - truth).mean())
+
+
+def rmse(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Root mean squared error."""
+    return float(np.sqrt(((pred - truth) ** 2).mean()))
+
+
+def pearson_r(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Pearson's correlation; NaN where one of the two does not vary."""
+    if len(truth) < 2 or truth.std() == 0 or pred.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(truth, pred)[0, 1])
+
+
+def bias(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Mean error: above 0 where predictions are too large."""
+    return float((pred - truth).mean())
+
+
+def bias_slope(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Slope of the error against the truth: -0.2 means that each ten years more are predicted as eight."""
+    if len(truth) < 2 or truth.std() == 0:
+        return float("nan")
+    return float(np.polyfit(truth, pred - truth, 1)[0])
+
+
+def accuracy(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Share of predicted probabilities on the right side of 0.5, for truth 0 or 1."""
+    return float(((pred > 0.5) == (truth > 0.5)).mean())
+
+
+def auc(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Area under the ROC curve, for truth 0 or 1; NaN where only one of them occurs."""
+    if truth.min() == truth.max():
+        return float("nan")
+    return float(compute_roc_auc(torch.from_numpy(pred.copy()), torch.from_numpy(truth.copy())))
+
+
+STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    f.__name__: f for f in (mae, rmse, pearson_r, bias, bias_slope, accuracy, auc)
+}
+
+
+def statistic(name: str, truth: np.ndarray, pred: np.ndarray) -> float:
+    """A statistic of two vectors; pairs with NaN (an unknown age or sex) are left out, NaN where none is left.
+
+    Raises:
+        ValueError: there is no such statistic.
+    """
+    if name not in STATISTICS:
+        raise ValueError(f"statistic is '{name}', expected one of {', '.join(STATISTICS)}")
+    known = np.isfinite(truth) & np.isfinite(pred)
+    return STATISTICS[name](truth[known].astype(float), pred[known].astype(float)) if known.any() else float("nan")
+
+
+class CohortMetric(CumulativeIterationMetric):
+    """A statistic of all predictions of an epoch, of all processes: mae, rmse, pearson_r, bias, bias_slope, accuracy or auc.
+
+    Predictions and truth are (B, 1) or lists of (1,); unknown truth is NaN.
+    """
+
+    def __init__(self, statistic: str):
+        super().__init__()
+        if statistic not in STATISTICS:
+            raise ValueError(f"statistic is '{statistic}', expected one of {', '.join(STATISTICS)}")
+        self.statistic = statistic
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor, **kwargs):
+        return torch.cat([y.reshape(-1, 1).float(), y_pred.reshape(-1, 1).float()], 1)
+
+    def aggregate(self) -> float:
+        truth, pred = self.get_buffer().numpy(force=True).T
+        return statistic(self.statistic, truth, pred)

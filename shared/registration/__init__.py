@@ -1,0 +1,1 @@
+"""Registration of heads: affine alignment, displacement fields, files that other programs apply."""
