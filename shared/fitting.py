@@ -93,12 +93,13 @@ class RegionalFit:
         self.heads: list[torch.Tensor] = []
         self.truth: list[torch.Tensor] = []
 
-    def add(self, people: Sequence[str], measured: tuple[torch.Tensor, torch.Tensor], truth: torch.Tensor) -> None:
+    def add(self, people: Sequence[str], measured: torch.Tensor, truth: torch.Tensor) -> None:
         """Keep the network's measurements of a batch, and what is known of these people (B, 2)."""
         self.people += people
         # plain tensors: a checkpoint with MetaTensors in it cannot be loaded with weights_only
-        self.statistics.append(measured[0].as_subclass(torch.Tensor).cpu())
-        self.heads.append(measured[1].as_subclass(torch.Tensor).cpu().half())
+        measured = measured.as_subclass(torch.Tensor).cpu()
+        self.statistics.append(measured[:, : self.network.age.in_features].clone())
+        self.heads.append(measured[:, self.network.age.in_features :].half())
         self.truth.append(truth.as_subclass(torch.Tensor).cpu())
 
     def solve(self) -> None:
@@ -168,7 +169,7 @@ class RegionalTrainer(SupervisedTrainer):
         self.fit.network.eval()
         with torch.no_grad():
             measured = self.inferer(image, self.fit.network.measure)
-            pred = self.fit.network.judge(*measured)
+            pred = self.fit.network.judge(measured)
         self.fit.add(batchdata["subject"], measured, truth)
         engine.state.output = {Keys.IMAGE: image, Keys.LABEL: truth, Keys.PRED: pred}
         engine.state.output[Keys.LOSS] = self.loss_function(pred, truth)

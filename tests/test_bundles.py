@@ -30,6 +30,13 @@ def test_verify_is_clean(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_logs_look_alike_and_show_what_handlers_say(name):
+    """MONAI reads logging.conf beside the configs; without it messages of handlers are lost."""
+    own = (bundles.folder(name) / "configs" / "logging.conf").read_text()
+    assert own == (REPOSITORY / "shared" / "configs" / "logging.conf").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_card_and_metadata_tell_the_same_scores(name):
     metrics = bundles.metadata(name)["eval_metrics"]
     assert metrics["scores"] and metrics["data"]

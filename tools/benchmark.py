@@ -158,7 +158,7 @@ def measure_inference(
             print(f"run {turn} of {label}: {seconds:.1f} s, peak memory {peak:.2f} GiB")
     for label, contender in measured.items():
         out = folder / f"{label}_stages"
-        contender.stages = run_stages("inference", contender.files, {**contender.options, "output_dir": str(out)}, folder)
+        contender.stages, _ = run_stages("inference", contender.files, {**contender.options, "output_dir": str(out)}, folder)
         contender.dice = mean_dice(bundles.folder(name), kind, data, out)
     result: dict = {"contenders": {label: contender.measured() for label, contender in measured.items()}}
     if against:
@@ -197,12 +197,12 @@ def run_process(words: Sequence[str], folder: Path) -> tuple[float, float]:
     return seconds, usage.ru_maxrss * unit / 2**30
 
 
-def run_stages(what: str, files: Sequence[str], options: Mapping, folder: Path) -> dict:
-    """Run configs with clocks in them (see tools/stages.py); what they report."""
+def run_stages(what: str, files: Sequence[str], options: Mapping, folder: Path) -> tuple[dict, float]:
+    """Run configs with clocks in them (see tools/stages.py); what they report, and the peak memory in GiB."""
     job, report = folder / "job.json", folder / "report.json"
     job.write_text(json.dumps({"what": what, "files": list(files), "options": dict(options)}))
-    run_process(["tools.stages", str(job), str(report)], folder)
-    return json.loads(report.read_text())
+    _, peak = run_process(["tools.stages", str(job), str(report)], folder)
+    return json.loads(report.read_text()), peak
 
 
 def mean_dice(root: Path, kind: str, data: Path, out: Path) -> dict[str, float]:
@@ -252,19 +252,20 @@ def measure_training(name: str, cases: int, epochs: int, overrides: Mapping, fol
     settings = {"max_epochs": epochs + 1, "val_interval": epochs + 2, **metadata.get("benchmark_training", {}), **overrides}
     settings |= {"bundle_root": str(root), "dataset_dir": str(data)}
     files = [config_file(root, "train"), str(SMOKE)]
-    return {
-        "caches": {
-            cache: run_stages("training", files, {**settings, "cache": cache, "output_dir": str(folder / cache)}, folder)
-            for cache in CACHES
-        }
-    }
+    caches = {}
+    for cache in CACHES:
+        options = {**settings, "cache": cache, "output_dir": str(folder / cache)}
+        report, peak = run_stages("training", files, options, folder)
+        caches[cache] = {**report, "peak_gib": peak}
+    return {"caches": caches}
 
 
 def training_table(caches: Mapping[str, Mapping]) -> str:
     """Markdown: speed with each cache."""
-    rows = [["cache", "steps per s", "first epoch (s)", "start (s)"]]
+    rows = [["cache", "steps per s", "first epoch (s)", "start (s)", "peak GiB"]]
     for cache, m in caches.items():
-        rows.append([cache, f"{m['steps'] / m['seconds']:.2f}", f"{m['first epoch']:.1f}", f"{m['start']:.1f}"])
+        numbers = [f"{m['steps'] / m['seconds']:.2f}", f"{m['first epoch']:.1f}", f"{m['start']:.1f}", f"{m['peak_gib']:.2f}"]
+        rows.append([cache, *numbers])
     return markdown(rows)
 
 

@@ -115,7 +115,7 @@ def torchscript(root: Path) -> None:
 def properties(root: Path, name: str, workflow_type: str, *data: str) -> None:
     """Build every property that MONAI's workflows know (check_properties); no case is read."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        values = {"bundle_root": str(root), "output_dir": temporary, "dataset_dir": temporary}
+        values = {"bundle_root": str(root), "output_dir": temporary, "dataset_dir": temporary, "cache": "none"}
         values = {key: value for key, value in values.items() if key in config(root, name)}
         workflow = ConfigWorkflow(
             config_file(root, name),

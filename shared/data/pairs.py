@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from ..errors import InputError
 from .cases import NIFTI, find_images, image_files, split_name
+from .datasets import cached_dataset
 
 COLUMNS = ("moving", "fixed", "label", "fixed_label", "points", "affine", "case")  # of a list of pairs
 
@@ -23,13 +24,8 @@ COLUMNS = ("moving", "fixed", "label", "fixed_label", "points", "affine", "case"
 def draw_pairs(subjects: Sequence[str], count: int, rng: np.random.RandomState) -> list[tuple[int, int]]:
     """`count` pairs of indices, moving and fixed, of different subjects.
 
-    In rings of all images in random order, so that all are moving, and fixed, equally often.
-
-    Raises:
-        InputError: there are fewer than two subjects.
+    In rings of all images in random order, so that all are moving, and fixed, equally often. There must be two subjects.
     """
-    if len(set(subjects)) < 2:
-        raise InputError(f"pairs need images of two subjects or more, found {sorted(set(subjects))}")
     pairs: list[tuple[int, int]] = []
     while len(pairs) < count:
         ring = rng.permutation(len(subjects)).tolist()
@@ -38,11 +34,14 @@ def draw_pairs(subjects: Sequence[str], count: int, rng: np.random.RandomState) 
 
 
 class PairDataset(Randomizable, Dataset):
-    """Pairs of the items of another dataset.
+    """Pairs of the images of a dataset.
 
     Args:
-        images: a dataset of items with "case", "image" (1, *size) on the common working grid, and perhaps "label" (1, *own),
-            whose list `data` holds for each the "subject" ("case" where there is none).
+        data: items with "case" and "subject" ("case" where there is none).
+        transform: makes of them "image" (1, *size) on the common working grid, "working_grid" (4, 4), and perhaps "label"
+            (1, *own) and "label_grid" (4, 4).
+        cache: where what the deterministic part of it makes is kept, as `cached_dataset` says.
+        cache_dir: for the cache on disk.
         count: pairs; None pairs every image once as moving and once as fixed.
         seed: of the draw.
         redraw: draw anew whenever a random state is set, as at the start of every epoch.
@@ -58,7 +57,10 @@ class PairDataset(Randomizable, Dataset):
 
     def __init__(
         self,
-        images: Dataset,
+        data: Sequence[dict],
+        transform: Callable,
+        cache: str = "none",
+        cache_dir: str | os.PathLike | None = None,
         count: int | None = None,
         seed: int | None = 0,
         redraw: bool = False,
@@ -66,9 +68,10 @@ class PairDataset(Randomizable, Dataset):
         atlas_preprocessing: Callable | None = None,
         stack_labels: bool = False,
     ):
-        self.images, self.count, self.redraw, self.stack_labels = images, count or len(images), redraw, stack_labels
+        self.images = cached_dataset(data, transform, cache, cache_dir)
+        self.count, self.redraw, self.stack_labels = count or len(data), redraw, stack_labels
         self.atlas, self.atlas_preprocessing = atlas, atlas_preprocessing
-        self.subjects = [str(item.get("subject", item["case"])) for item in images.data]
+        self.subjects = [str(item.get("subject", item["case"])) for item in data]
         self.R = np.random.RandomState(seed)
         self.pairs = self.draw()
 
@@ -83,6 +86,8 @@ class PairDataset(Randomizable, Dataset):
     def draw(self) -> list[tuple[int, int]]:
         """New pairs; an index of -1 is the atlas."""
         if self.atlas is None:
+            if len(set(self.subjects)) < 2:
+                return []
             return draw_pairs(self.subjects, self.count, self.R)
         rounds = -(-self.count // len(self.subjects))
         order = np.concatenate([self.R.permutation(len(self.subjects)) for _ in range(rounds)])
@@ -97,9 +102,11 @@ class PairDataset(Randomizable, Dataset):
         return self.atlas
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return self.count
 
     def __getitem__(self, index: int) -> dict:
+        if not self.pairs:
+            raise InputError(f"pairs need heads of two subjects or more, found {', '.join(sorted(set(self.subjects)))}")
         a, b = self.pairs[index]
         moving = self.images[a]
         fixed = self.fixed(b)
@@ -110,9 +117,10 @@ class PairDataset(Randomizable, Dataset):
         if self.stack_labels and len(labels) == 2:
             item["label"] = torch.cat([image, *(plain(label).to(image) for label in labels)])
         elif not self.stack_labels:
-            item |= {"moving_grid": grid_of(moving["image"]), "fixed_grid": grid_of(fixed["image"])}
-            if len(labels) == 2:
-                item |= {"moving_label": labels[0], "fixed_label": labels[1]}
+            for name, part in {"moving": moving, "fixed": fixed}.items():
+                item[f"{name}_grid"] = part["working_grid"]
+                if len(labels) == 2:
+                    item[f"{name}_label"] = MetaTensor(plain(part["label"]), affine=part["label_grid"])
         return item
 
 

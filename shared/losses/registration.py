@@ -46,11 +46,15 @@ class LocalNCC(nn.Module):
         self.width, self.stride = width, stride
 
     def forward(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return 1 - self.squared(pred, target).mean()
+
+    def squared(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Squared correlation in each window, (B, *windows)."""
         products = torch.cat([pred, target, pred * pred, target * target, pred * target], 1)
         p, t, pp, tt, pt = box_mean(products, self.width, self.stride).unbind(1)
         # variances below that of faint noise (intensities are about 0 to 1) would correlate by chance
         variances = (pp - p * p).clamp_min(1e-5) * (tt - t * t).clamp_min(1e-5)
-        return 1 - ((pt - p * t).square() / variances).mean()
+        return (pt - p * t).square() / variances
 
 
 class Smoothness(nn.Module):

@@ -33,9 +33,11 @@ class HalfResolution(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, H, W, D) to (B, K, H/2, W/2, D/2)."""
         voxels = blocks(image)
-        axes = [torch.linspace(-1, 1, n, device=image.device, dtype=image.dtype) for n in voxels.shape[2:]]
-        place = torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(len(image), -1, -1, -1, -1)
-        return self.network(torch.cat([voxels, place], 1))
+        b, _, h, w, d = voxels.shape
+        x = torch.linspace(-1, 1, h, device=image.device).view(1, 1, -1, 1, 1).expand(b, 1, h, w, d)
+        y = torch.linspace(-1, 1, w, device=image.device).view(1, 1, 1, -1, 1).expand(b, 1, h, w, d)
+        z = torch.linspace(-1, 1, d, device=image.device).view(1, 1, 1, 1, -1).expand(b, 1, h, w, d)
+        return self.network(torch.cat([voxels, x, y, z], 1))
 
 
 def rotation(covariance: torch.Tensor, steps: int = 30) -> torch.Tensor:
@@ -50,13 +52,20 @@ def rotation(covariance: torch.Tensor, steps: int = 30) -> torch.Tensor:
     return result
 
 
+def _mean(values: torch.Tensor, share: torch.Tensor, volume: torch.Tensor) -> torch.Tensor:
+    """Mean (B, regions) over each region of values (B, 1, H, W, D) per voxel, given its share of every block."""
+    return torch.einsum("brn,bn->br", share.flatten(2), F.avg_pool3d(values, 2).flatten(1)) / volume
+
+
 class RegionalRegressor(nn.Module):
     """Age and sex of T1-weighted heads, linear in statistics of the brain's regions and in the shape of the head.
 
     A parcellation network finds the brain's regions, softly. Of each region the share of the brain's volume is measured, and
     contrast, texture and edges inside it, in units of white matter's intensity: that is where ageing shows. The centres of
     the regions turn the head into one position, where its smoothed map tells the sexes apart. So neither intensity scale nor
-    position matters, and a prediction can be followed back to regions. `shared.handlers.FitRegional` sets the linear layers.
+    position matters, and a prediction can be followed back to regions. `shared.fitting` sets the linear layers.
+
+    Not for autocast: the statistics need float32.
 
     Args:
         parcellation: (B, 1, H, W, D) to logits (B, 1 + regions, H/2, W/2, D/2), of which channel 0 is no region.
@@ -68,6 +77,7 @@ class RegionalRegressor(nn.Module):
     def __init__(self, parcellation: nn.Module, regions: int, white_matter: list[int], map_size: tuple[int, int, int]):
         super().__init__()
         self.parcellation, self.white_matter, self.map_size = parcellation, list(white_matter), tuple(map_size)
+        self.largest = LARGEST
         self.register_buffer("centres", torch.zeros(regions, 3))  # of an average head around its middle, in blocks
         self.age = nn.Linear(STATISTICS * regions, 1)
         self.sex = nn.Linear(map_size[0] * map_size[1] * map_size[2], 1)
@@ -75,33 +85,32 @@ class RegionalRegressor(nn.Module):
         smooth = torch.exp(-(offsets**2) / 2 / 0.7**2)
         self.register_buffer("smooth", smooth / smooth.sum(), persistent=False)
         self.register_buffer("slope", offsets * smooth / (offsets**2 * smooth).sum(), persistent=False)
+        axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * 2 for n in map_size]
+        places = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(1, -1, 3)
+        self.register_buffer("places", places, persistent=False)  # of the map's voxels around the middle, in blocks
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, H, W, D), air 0, to (B, 2): age in years, and the log odds of being male."""
-        return self.judge(*self.measure(image))
+        return self.judge(self.measure(image))
 
-    def judge(self, statistics: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    def judge(self, measured: torch.Tensor) -> torch.Tensor:
         """(B, 2) from what `measure` returns."""
-        return torch.cat([self.age(statistics), self.sex(head)], 1)
+        split = self.age.in_features
+        return torch.cat([self.age(measured[:, :split]), self.sex(measured[:, split:])], 1)
 
-    def measure(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Statistics (B, 4 * regions) of the regions and maps (B, voxels) of the head, from images (B, 1, H, W, D)."""
-        share = torch.softmax(self.parcellation(image).float(), 1)[:, 1:]
-        image = image.float()
+    def measure(self, image: torch.Tensor) -> torch.Tensor:
+        """Images (B, 1, H, W, D) to (B, 4 * regions + voxels): statistics of the regions, and behind them the head's map."""
+        share = torch.softmax(self.parcellation(image), 1)[:, 1:]
         volume = share.flatten(2).sum(2).clamp_min(1e-3)
-
-        def mean(values: torch.Tensor) -> torch.Tensor:  # (B, 1, H, W, D) over each region: (B, regions)
-            return torch.einsum("brn,bn->br", share.flatten(2), F.avg_pool3d(values, 2).flatten(1)) / volume
-
         white = volume[:, self.white_matter]
-        unit = (mean(image)[:, self.white_matter] * white).sum(1) / white.sum(1)
-        image = (image / unit.view(-1, 1, 1, 1, 1).clamp_min(1e-6)).clamp(0, LARGEST)
-        contrast = (mean(image.square()) - mean(image).square()).clamp_min(0).sqrt()
-        texture = mean((image - F.avg_pool3d(image, 3, 1, 1)).square()).sqrt()
-        edges = mean(self._gradient(image))
-        brain = volume.sum(1, keepdim=True)
-        statistics = torch.cat([volume / brain * volume.shape[1], contrast, texture, edges], 1)
-        return statistics, self._aligned(image, share, volume)
+        unit = (_mean(image, share, volume)[:, self.white_matter] * white).sum(1) / white.sum(1)
+        image = (image / unit.view(-1, 1, 1, 1, 1).clamp_min(1e-6)).clamp(0, self.largest)
+        middle = _mean(image, share, volume)
+        contrast = (_mean(image.square(), share, volume) - middle.square()).clamp_min(0).sqrt()
+        texture = _mean((image - F.avg_pool3d(image, 3, 1, 1)).square(), share, volume).sqrt()
+        edges = _mean(self._gradient(image), share, volume)
+        volumes = volume / volume.mean(1, keepdim=True)
+        return torch.cat([volumes, contrast, texture, edges, self._aligned(image, share, volume)], 1)
 
     def _gradient(self, image: torch.Tensor) -> torch.Tensor:
         """Magnitude of the gradient per voxel, of the image smoothed a little."""
@@ -109,16 +118,16 @@ class RegionalRegressor(nn.Module):
         for axis in range(3):
             part = image
             for other in range(3):
-                size = [1, 1, 1]
-                size[other] = 5
-                kernel = (self.slope if other == axis else self.smooth).view(1, 1, *size)
-                part = F.conv3d(part, kernel, padding=tuple(s // 2 for s in size))
+                size, padding = [1, 1, 1], [0, 0, 0]
+                size[other], padding[other] = 5, 2
+                kernel = self.slope if other == axis else self.smooth
+                part = F.conv3d(part, kernel.view(1, 1, size[0], size[1], size[2]), padding=padding)
             total = total + part.square()
         return (total + 1e-8).sqrt()
 
     def locate(self, image: torch.Tensor) -> torch.Tensor:
         """Centres (B, regions, 3) of the regions of images (B, 1, H, W, D), in blocks around the middle of each brain."""
-        share = torch.softmax(self.parcellation(image).float(), 1)[:, 1:]
+        share = torch.softmax(self.parcellation(image), 1)[:, 1:]
         return self._centres(share, share.flatten(2).sum(2).clamp_min(1e-3))[0]
 
     def set_average(self, centres: torch.Tensor) -> None:
@@ -133,9 +142,10 @@ class RegionalRegressor(nn.Module):
 
     def _centres(self, share: torch.Tensor, volume: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Centres (B, regions, 3) around the brain's middle, that middle (B, 3), weights (B, regions) of the regions."""
-        axes = [torch.arange(n, device=share.device, dtype=share.dtype) for n in share.shape[2:]]
-        sums = [torch.einsum(f"brhwd,{axis}->br", share, place) for axis, place in zip("hwd", axes, strict=True)]
-        centres = torch.stack(sums, 2) / volume.unsqueeze(2)
+        x = torch.einsum("brhwd,h->br", share, torch.arange(share.shape[2], device=share.device, dtype=share.dtype))
+        y = torch.einsum("brhwd,w->br", share, torch.arange(share.shape[3], device=share.device, dtype=share.dtype))
+        z = torch.einsum("brhwd,d->br", share, torch.arange(share.shape[4], device=share.device, dtype=share.dtype))
+        centres = torch.stack([x, y, z], 2) / volume.unsqueeze(2)
         weight = volume.sqrt() / volume.sqrt().sum(1, keepdim=True)
         middle = (centres * weight.unsqueeze(2)).sum(1)
         return centres - middle.unsqueeze(1), middle, weight
@@ -145,9 +155,8 @@ class RegionalRegressor(nn.Module):
         centres, middle, weight = self._centres(share, volume)
         turn = rotation(torch.einsum("br,bri,rj->bij", weight, centres, self.centres))  # from the average head to this one
         smoothed = F.avg_pool3d(F.avg_pool3d(image, 2), 3, 1, 1)
-        size = torch.tensor(smoothed.shape[2:], device=image.device, dtype=image.dtype)
-        axes = [(torch.arange(n, device=image.device, dtype=image.dtype) - (n - 1) / 2) * 2 for n in self.map_size]
-        grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(1, -1, 3)  # in blocks
-        place = grid @ turn.transpose(1, 2) + middle.unsqueeze(1)
-        place = (2 * place / (size - 1) - 1).flip(2).view(-1, *self.map_size, 3)
+        place = self.places @ turn.transpose(1, 2) + middle.unsqueeze(1)
+        last = torch.tensor([smoothed.shape[2] - 1, smoothed.shape[3] - 1, smoothed.shape[4] - 1], device=image.device)
+        h, w, d = self.map_size
+        place = (2 * place / last - 1).flip(2).view(-1, h, w, d, 3)  # as grid_sample counts
         return F.grid_sample(smoothed, place, align_corners=True, padding_mode="zeros").flatten(1)

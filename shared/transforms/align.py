@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -41,7 +40,8 @@ class AlignHeadd(MapTransform):
 
     The result's affine leads from voxels of that grid to mm in the head's own space, so nothing is lost: the working grid is
     a box laid into the head, turned and sized as the atlas. An item's "grid" (4, 4), such an affine, is taken instead of an
-    estimate. "seconds" of the item grows by the time that the estimate took.
+    estimate. It is also the item's "working_grid", as a plain tensor, since a cache on
+    disk forgets what is no tensor. "seconds" of the item grows by the time that the estimate took.
 
     Args:
         keys: images (1, H, W, D) with affine, any orientation and spacing.
@@ -49,6 +49,7 @@ class AlignHeadd(MapTransform):
         kind: "affine", or "rigid", which leaves stretch and shear to the deformable part but still adapts the size.
 
     Raises:
+        InputError: there is no such atlas.
         ValueError: no head is found in an image, it lies outside the given grid, or `kind` is another word.
     """
 
@@ -56,15 +57,7 @@ class AlignHeadd(MapTransform):
         super().__init__(keys)
         if kind not in AFFINES:
             raise ValueError(f"affine is '{kind}', expected {' or '.join(AFFINES)}")
-        self.path, self.kind = Path(atlas), kind
-        self._atlas: MetaTensor | None = None
-
-    @property
-    def atlas(self) -> MetaTensor:
-        """Read when it is needed first, so that a config can be read without its files."""
-        if self._atlas is None:
-            self._atlas = read_atlas(self.path)
-        return self._atlas
+        self.atlas, self.kind = read_atlas(atlas), kind
 
     def __call__(self, data):
         item = dict(data)
@@ -75,6 +68,7 @@ class AlignHeadd(MapTransform):
                 item[key] = on_grid(image, self._transform(image, item.get("grid")), self.atlas)
             except AlignmentError as error:
                 raise ValueError(f"{image.meta.get('filename_or_obj', key)}: {error}") from None
+            item["working_grid"] = torch.from_numpy(matrix_of(item[key]))
             item["seconds"] = item.get("seconds", 0.0) + time.perf_counter() - start
         return item
 
@@ -93,6 +87,8 @@ class AlignHeadd(MapTransform):
 class LoadLabeld(Transform):
     """Load the label map of an item that has one, on the grid of its loaded image, both (1, H, W, D).
 
+    "label_grid" becomes its voxels to mm, (4, 4).
+
     Raises:
         ValueError: the file cannot be read or lies on another grid; the message names it.
     """
@@ -106,15 +102,16 @@ class LoadLabeld(Transform):
             path, image = item["label"], item["image"]
             item["label"] = self.loader.read(path)
             check_same_grid(item["label"], path, image, image.meta["filename_or_obj"])
+            item["label_grid"] = torch.from_numpy(matrix_of(item["label"]))
         return item
 
 
 class FixedHeadd(Transform):
     """Load what a moving head is registered to, and whatever comes along with the two.
 
-    Of an item with the loaded "image" (1, H, W, D), and files "fixed", perhaps "label", "fixed_label" and "affine", it makes
-    "moving" and "fixed" (1, H, W, D) as they are, "fixed_working" on the working grid, "moving_label" and "fixed_label" on
-    their images' grids, and with an "affine" the "grid" that `AlignHeadd` takes.
+    Of an item with the loaded "image" and perhaps "label" (1, H, W, D), and files "fixed", perhaps "fixed_label" and "affine",
+    it makes "moving" and "fixed" (1, H, W, D) as they are, "fixed_working" on the working grid, "moving_label" and
+    "fixed_label" on their images' grids, and with an "affine" the "grid" that `AlignHeadd` takes.
 
     Args:
         preprocessing: from an item with the file "image" to the image on the working grid.
@@ -137,14 +134,12 @@ class FixedHeadd(Transform):
             self.last = (path, fixed, working["image"], working.get("seconds", 0.0))
             item["seconds"] = item.get("seconds", 0.0) + self.last[3]
         item |= {"moving": moving, "fixed": self.last[1], "fixed_working": self.last[2]}
-        files = {
-            "moving_label": (item.pop("label", None), moving),
-            "fixed_label": (item.pop("fixed_label", None), item["fixed"]),
-        }
-        for key, (file, image) in files.items():
-            if file is not None:
-                item[key] = self.loader.read(file)
-                check_same_grid(item[key], file, image, image.meta["filename_or_obj"])
+        if "label" in item:
+            item["moving_label"] = item.pop("label")
+        if "fixed_label" in item:
+            file = item["fixed_label"]
+            item["fixed_label"] = self.loader.read(file)
+            check_same_grid(item["fixed_label"], file, item["fixed"], path)
         if "affine" in item:
             item["grid"] = load_affine(item["affine"]) @ matrix_of(item["fixed_working"])
         return item

@@ -107,8 +107,12 @@ class LoadCased(MapTransform):
         except Exception as error:
             raise ValueError(f"{path}: not a readable NIfTI image ({describe(error)[:200]})") from None
         if image.ndim != 4 or (dimensions == 3 and image.shape[0] != 1):
-            shape = tuple(s for s in image.shape if s != 1)
+            shape = (*image.shape[1:], *([image.shape[0]] if image.shape[0] > 1 else []))
+            shape = tuple(s for s in shape if s != 1)
             raise ValueError(f"{path}: expected a {dimensions}D image, found shape {shape}")
+        axes = np.asarray(image.affine, dtype=float)[:3, :3]
+        if not np.isfinite(axes).all() or abs(np.linalg.det(axes)) < 1e-9:
+            raise ValueError(f"{path}: the header's affine {axes.tolist()} gives no orientation, expected three axes in mm")
         return image
 
     def _load_files(self, files: Sequence[str | os.PathLike]) -> MetaTensor:

@@ -63,18 +63,18 @@ def test_fit_sets_the_layers_and_goes_on_from_its_state():
     statistics, heads = torch.randn(50, 8, generator=rng), torch.randn(50, 27, generator=rng)
     statistics[:, 2] = truth[:, 0].nan_to_num(40) / 10
     heads[:, 5] = 3 * truth[:, 1].nan_to_num(0)
-    fits = []
+    measured, fits = torch.cat([statistics, heads], 1), []
     for half in (slice(0, 50), None):
         net = RegionalRegressor(nn.Identity(), regions=2, white_matter=[0], map_size=(3, 3, 3))
         fit = RegionalFit(net)
-        fit.add(people(25), (statistics[:25], heads[:25]), truth[:25])
+        fit.add(people(25), measured[:25], truth[:25])
         if half is None:
             other = RegionalFit(net)
             other.load_state_dict(fit.state_dict())
             fit = other
-        fit.add([f"Q{i}" for i in range(25)], (statistics[25:], heads[25:]), truth[25:])
+        fit.add([f"Q{i}" for i in range(25)], measured[25:], truth[25:])
         fit.solve()
-        fits.append(net.judge(statistics, heads))
+        fits.append(net.judge(measured))
     torch.testing.assert_close(fits[0], fits[1])
     assert (fits[0][1:, 0] - truth[1:, 0]).abs().mean() < 1
     assert ((fits[0][1:, 1] > 0) == (truth[1:, 1] > 0.5)).all()

@@ -1,0 +1,272 @@
+"""The bundle from end to end, as its commands run it: training, resuming, evaluation, inference, damaged input."""
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, run
+from scipy.ndimage import map_coordinates
+
+from shared.errors import InputError
+from shared.handlers.case_table import read_rows
+from shared.registration import fields, itk
+from tools.phantoms.ixi import ixi
+from tools.prepare import prepare
+
+from .conftest import REPOSITORY, config
+
+BUNDLE = "brain_registration"
+# a working grid of 5 mm voxels and a network with few channels
+NETWORK = {
+    "network_def::backbone::channels": [8, 8, 8, 8],
+    "network_def::backbone::unet_out_channels": 8,
+    "network_def::backbone::final_conv_channels": [8],
+}
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory) -> Path:
+    """Seven prepared synthetic heads of 5 mm, five of them to train."""
+    pytest.importorskip("xlwt", reason="needs xlwt (pip install -e .[ixi])")
+    folder = tmp_path_factory.mktemp("heads")
+    ixi(str(folder), cases=7, seed=1, spacing=5.0)
+    prepare("ixi", str(folder), validation=0.3, testing=0.3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> dict:
+    """Options for a small atlas and a small network with random weights that moves things by some mm."""
+    folder = tmp_path_factory.mktemp("small")
+    atlas = nib.load(REPOSITORY / "bundles" / BUNDLE / "models" / "atlas.nii.gz")
+    index = np.stack(np.meshgrid(*[np.arange(n) * 2.5 + 0.75 for n in (32, 32, 32)], indexing="ij"))
+    index[1] = index[1] * 1.2
+    coarse = map_coordinates(atlas.get_fdata(), index, order=1, mode="nearest").astype(np.float32)
+    step = atlas.affine @ np.diag([2.5, 3.0, 2.5, 1])
+    nib.save(nib.Nifti1Image(coarse, step), folder / "atlas.nii.gz")
+    torch.manual_seed(0)
+    parser = ConfigParser(ConfigParser.load_config_file(config("inference", BUNDLE)))
+    parser.update(NETWORK)
+    network = parser.get_parsed_content("network_def")
+    last = network.backbone.net[1].final_conv_out.conv
+    torch.nn.init.normal_(last.weight, std=0.1)
+    torch.save(network.state_dict(), folder / "model.pt")
+    options = {**NETWORK, "atlas": str(folder / "atlas.nii.gz"), "checkpoint": str(folder / "model.pt"), "device": "cpu"}
+    return {**options, "precision": "float32"}
+
+
+def training(small: dict, heads: Path, output: Path, **options) -> dict:
+    settings = {key: value for key, value in small.items() if key != "checkpoint"}
+    return {
+        **settings,
+        "dataset_dir": str(heads),
+        "output_dir": str(output),
+        "pairs_per_epoch": 3,
+        "val_interval": 1,
+        **options,
+    }
+
+
+def infer(small: dict, data: Path, output: Path, **options) -> dict[str, dict[str, str]]:
+    run(config_file=config("inference", BUNDLE), **{**small, "dataset_dir": str(data), "output_dir": str(output), **options})
+    return read_rows(output / "registrations.csv")
+
+
+def files(heads: Path, index: int) -> tuple[Path, Path]:
+    """Image and label map of a head."""
+    image = sorted((heads / "IXI-T1").glob("*.nii.gz"))[index]
+    return image, heads / "IXI-labels" / image.name.replace("-T1", "-labels")
+
+
+def write_pairs(path: Path, *rows: dict) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def test_training_logs_saves_and_goes_on_exactly(heads, small, tmp_path):
+    for name, parts in {"straight": [2], "broken": [1, 2]}.items():
+        for epochs in parts:
+            options = {"max_epochs": epochs, "resume": epochs != parts[0], "lr_scheduler::T_max": 2}
+            run(config_file=config("train", BUNDLE), **training(small, heads, tmp_path / name, **options))
+    straight, broken = (torch.load(tmp_path / n / "last.pt", weights_only=True) for n in ("straight", "broken"))
+    assert straight["epoch"] == broken["epoch"] == 2
+    for key, value in straight["network"].items():
+        assert torch.equal(value, broken["network"][key]), key
+    rows = read_rows(tmp_path / "straight" / "validation.csv")
+    assert rows and all(float(row["dice"]) > 0 for row in rows.values())
+    assert all(name.split("_to_")[0] != name.split("_to_")[1] for name in rows)
+    assert list((tmp_path / "straight" / "pictures").glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"similarity": "mse", "smoothness": 0.02, "label_weight": 0, "integration_steps": 0},
+        {"pairing": "atlas", "affine": "rigid", "cache": "none"},
+    ],
+)
+def test_the_named_choices_train(heads, small, tmp_path, options):
+    run(config_file=config("train", BUNDLE), **training(small, heads, tmp_path, max_epochs=1, **options))
+    assert (tmp_path / "model.pt").is_file()
+
+
+def test_evaluation_tells_what_inference_tells(heads, small, tmp_path):
+    settings = {**training(small, heads, tmp_path / "e"), "checkpoint": small["checkpoint"]}
+    run(config_file=[config("train", BUNDLE), config("evaluate", BUNDLE)], **settings)
+    (case, row), *_ = read_rows(tmp_path / "e" / "per_case.csv").items()
+    moving, fixed = (
+        {i["case"]: i for i in json.loads((heads / "datalist.json").read_text())["testing"]}[n] for n in case.split("_to_")
+    )
+    pairs = write_pairs(
+        tmp_path / "p.csv",
+        {
+            "moving": moving["image"],
+            "fixed": fixed["image"],
+            "label": moving["label"],
+            "fixed_label": fixed["label"],
+            "case": case,
+        },
+    )
+    (inferred,) = infer(small, heads, tmp_path / "o", pairs=pairs, pictures=False).values()
+    for key, value in row.items():
+        if key != "case":
+            assert inferred[key] == value or float(inferred[key]) == pytest.approx(float(value), abs=1e-4), key
+    # and by hand from the files
+    moved = np.asarray(nib.load(tmp_path / "o" / f"{case}_moved_label.nii.gz").dataobj)
+    truth = np.asarray(nib.load(heads / fixed["label"]).dataobj)
+    a, b = np.isin(moved, [51, 52]), np.isin(truth, [51, 52])
+    assert float(inferred["dice_lateral_ventricle"]) == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), abs=1e-4)
+
+
+GRIDS = {
+    "as it is": lambda image: image,
+    "flipped and permuted": lambda image: image.as_reoriented(nib.orientations.axcodes2ornt("LAS")),
+    "moved": lambda image: nib.Nifti1Image(
+        np.asarray(image.dataobj), nib.affines.from_matvec(np.eye(3), [30, -40, 25]) @ image.affine
+    ),
+    "anisotropic": lambda image: nib.Nifti1Image(np.asarray(image.dataobj)[:, ::2], image.affine @ np.diag([1, 2, 1, 1])),
+}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_saved_field_moves_the_head_in_simpleitk_too(heads, small, tmp_path, grid):
+    sitk = pytest.importorskip("SimpleITK", reason="needs SimpleITK (pip install -e .[n4])")
+    moving, fixed = GRIDS[grid](nib.load(files(heads, 0)[0])), nib.load(files(heads, 1)[0])
+    (tmp_path / "in").mkdir()
+    nib.save(moving, tmp_path / "in" / "a_T1.nii.gz")
+    row = infer(small, tmp_path / "in", tmp_path / "out", fixed=str(files(heads, 1)[0]), pictures=False)["a"]
+    moved = nib.load(tmp_path / "out" / "a_moved.nii.gz")
+    assert moved.shape == fixed.shape
+    np.testing.assert_allclose(moved.affine, fixed.affine, atol=1e-4)
+    assert float(row["correlation_affine"]) > 0.8 and float(row["inverse_mean_mm"]) < 0.2
+    displacement = sitk.ReadImage(str(tmp_path / "out" / "a_field.nii.gz"), sitk.sitkVectorFloat64)
+    image, grid_ = (sitk.ReadImage(str(p), sitk.sitkFloat32) for p in (tmp_path / "in" / "a_T1.nii.gz", files(heads, 1)[0]))
+    theirs = sitk.Resample(image, grid_, sitk.DisplacementFieldTransform(displacement), sitk.sitkLinear, 0.0)
+    theirs, ours = sitk.GetArrayFromImage(theirs).transpose(2, 1, 0), moved.get_fdata()
+    field, affine = itk.load_field(tmp_path / "out" / "a_field.nii.gz")
+    whole = fields.warp(torch.ones(1, *moving.shape), moving.affine, torch.from_numpy(field.copy()), affine)[0].numpy() > 0.999
+    assert whole.mean() > 0.3  # at the rim of the moving image ITK stops half a voxel later
+    np.testing.assert_allclose(ours[whole], theirs[whole], atol=1e-3 * ours.max())
+    assert np.linalg.norm(field, axis=0).max() > 3 and np.allclose(affine, fixed.affine, atol=1e-4)
+
+
+def test_a_head_with_itself_stays_where_it_is(heads, tmp_path):
+    """The shipped weights, identical images: about no field."""
+    image, label = files(heads, 0)
+    pairs = write_pairs(
+        tmp_path / "p.csv", {"moving": image, "fixed": image, "label": label, "fixed_label": label, "case": "same"}
+    )
+    run(
+        config_file=config("inference", BUNDLE),
+        dataset_dir=str(heads),
+        output_dir=str(tmp_path / "o"),
+        pairs=pairs,
+        pictures=False,
+    )
+    row = read_rows(tmp_path / "o" / "registrations.csv")["same"]
+    field, _ = itk.load_field(tmp_path / "o" / "same_field.nii.gz")
+    assert np.linalg.norm(field, axis=0).mean() < 1.0 and float(row["correlation"]) > 0.97
+    assert float(row["dice_identity"]) == 1 and float(row["dice_affine"]) == 1
+
+
+def test_points_and_labels_follow_a_given_affine(heads, small, tmp_path):
+    """A head shifted by a known transform: the network gives nothing, the given affine all."""
+    image, label = (nib.load(path) for path in files(heads, 2))
+    shift = nib.affines.from_matvec(np.eye(3), [12.0, -7.0, 9.0])  # fixed to moving
+    data = tmp_path / "in"
+    data.mkdir()
+    for name, source in {"b_T1": image, "b_seg": label}.items():
+        nib.save(nib.Nifti1Image(np.asarray(source.dataobj), shift @ source.affine), data / f"{name}.nii.gz")
+    place = (shift @ image.affine @ [20, 24, 18, 1])[:3]
+    (data / "b_points.csv").write_text("name,x,y,z\nput," + ",".join(f"{v:.3f}" for v in place) + "\n")
+    itk.save_affine(tmp_path / "given.txt", shift)
+    state = torch.load(small["checkpoint"], weights_only=True)
+    torch.save({k: torch.zeros_like(v) if "final_conv_out" in k else v for k, v in state.items()}, tmp_path / "still.pt")
+    options = {
+        "fixed": str(files(heads, 2)[0]),
+        "fixed_label": str(files(heads, 2)[1]),
+        "affine_file": str(tmp_path / "given.txt"),
+    }
+    row = infer(small, data, tmp_path / "out", **options, checkpoint=str(tmp_path / "still.pt"), pictures=False)["b"]
+    assert float(row["dice"]) == 1 and float(row["dice_identity"]) < 0.6
+    np.testing.assert_array_equal(
+        np.asarray(nib.load(tmp_path / "out" / "b_moved_label.nii.gz").dataobj), np.asarray(label.dataobj)
+    )
+    with (tmp_path / "out" / "b_points.csv").open() as file:
+        (point,) = csv.DictReader(file)
+    assert point["name"] == "put"
+    np.testing.assert_allclose([float(point[a]) for a in "xyz"], (image.affine @ [20, 24, 18, 1])[:3], atol=0.01)
+    np.testing.assert_allclose(itk.load_affine(tmp_path / "out" / "b_affine.txt"), shift, atol=1e-5)
+
+
+def test_damaged_cases_are_listed_and_the_others_finish(heads, small, tmp_path):
+    data = tmp_path / "in"
+    data.mkdir()
+    image, label = (nib.load(path) for path in files(heads, 0))
+    values = np.asarray(image.dataobj)
+    for name in ("good", "far", "outside", "zero", "noise"):
+        nib.save(image, data / f"{name}_T1.nii.gz")
+    nib.save(nib.Nifti1Image(np.zeros_like(values), image.affine), data / "zero_T1.nii.gz")
+    (data / "noise_T1.nii.gz").write_text("no image")
+    nib.save(nib.Nifti1Image(np.asarray(label.dataobj)[:-1], label.affine), data / "far_seg.nii.gz")
+    (data / "outside_points.csv").write_text("x,y,z\n0,0,0\n900,0,0\n")
+    with pytest.raises(InputError) as end:
+        infer(small, data, tmp_path / "out", fixed=str(files(heads, 1)[0]), pictures=False)
+    message = str(end.value)
+    assert message.startswith("4 of 5 cases failed:")
+    assert f"far: {data / 'far_seg.nii.gz'}: shape" in message
+    assert f"zero: {data / 'zero_T1.nii.gz'}: all voxels are zero" in message
+    assert f"noise: {data / 'noise_T1.nii.gz'}: not a readable NIfTI image" in message
+    assert "outside_points.csv: the points in rows [3] lie outside" in message
+    assert list(read_rows(tmp_path / "out" / "registrations.csv")) == ["good"]
+    assert not (tmp_path / "out" / "outside_moved.nii.gz").exists()
+
+
+def test_no_overlap_is_an_error(heads, small, tmp_path):
+    np.savetxt(tmp_path / "away.txt", nib.affines.from_matvec(np.eye(3), [500.0, 0, 0]))
+    pairs = write_pairs(tmp_path / "p.csv", {"moving": files(heads, 0)[0], "affine": tmp_path / "away.txt", "case": "a"})
+    with pytest.raises(InputError, match="a: .*T1.nii.gz: only 0% of the fixed image lies in the moving one's field of view"):
+        infer(small, heads, tmp_path / "out", pairs=pairs)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fixed": "nowhere.nii.gz"}, "no such file nowhere.nii.gz"),
+        ({"atlas": "nowhere.nii.gz", "fixed": "{head}"}, "nowhere.nii.gz: no such file"),
+        ({"pairs": "{table}"}, "expected rows with the column moving"),
+    ],
+)
+def test_what_makes_the_run_impossible_is_said(heads, small, tmp_path, options, message):
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    names = {"head": files(heads, 0)[0], "table": tmp_path / "table.csv"}
+    options = {key: value.format(**names) for key, value in options.items()}
+    with pytest.raises(InputError, match=message):
+        infer(small, heads, tmp_path / "out", **options)
