@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import logging
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import ignite.distributed as idist
@@ -43,6 +44,7 @@ class CaseEvaluator(SupervisedEvaluator):
     def run(self, global_epoch: int = 1) -> None:
         if not self.state.epoch_length:  # all is finished already, or other processes have the cases
             return
+        start = time.perf_counter()
         gc.freeze()  # each search for garbage among all that is imported would take 0.2 s
         try:
             with ThreadPoolExecutor(1) as self.thread:
@@ -50,6 +52,7 @@ class CaseEvaluator(SupervisedEvaluator):
                 super().run(global_epoch)
         finally:
             gc.unfreeze()
+        self.logger.info(f"{(time.perf_counter() - start) / self.state.epoch_length:.2f} s per case")
 
     def _iteration(self, engine, batchdata):
         case = batchdata["case"][0]

@@ -117,6 +117,33 @@ def test_the_named_choices_train(heads, small, tmp_path, options):
     assert (tmp_path / "model.pt").is_file()
 
 
+def test_slices_train_and_are_scored_in_2d(heads, small, tmp_path):
+    settings = training(small, heads, tmp_path / "t", max_epochs=1, **{"train::dataset::cache": "none", "slice": 16})
+    run(config_file=[config("train", BUNDLE), config("slices", BUNDLE)], **settings)
+    assert torch.load(tmp_path / "t" / "model.pt", weights_only=True)["backbone.net.0.0.conv.weight"].shape == (8, 8, 3, 3)
+    rows = read_rows(tmp_path / "t" / "validation.csv")
+    assert all(0 < float(row["dice"]) < 1 for row in rows.values())
+
+
+def test_any_contrast_trains(heads, small, tmp_path):
+    settings = training(small, heads, tmp_path, max_epochs=1)
+    run(config_file=[config("train", BUNDLE), config("any_contrast", BUNDLE)], **settings)
+    assert (tmp_path / "model.pt").is_file()
+
+
+def test_an_atlas_is_averaged_and_learned(heads, small, tmp_path):
+    settings = {key: value for key, value in training(small, heads, tmp_path / "a").items() if key not in ("checkpoint",)}
+    run(config_file=[config("train", BUNDLE), config("average", BUNDLE)], **settings, grid_size=[32, 32, 32])
+    average = nib.load(tmp_path / "a" / "atlas.nii.gz")
+    assert average.shape == (32, 32, 32) and nib.aff2axcodes(average.affine) == ("R", "A", "S")
+    settings |= {"output_dir": str(tmp_path / "b"), "max_epochs": 2, "learning_rate": 0.01}
+    run(config_file=[config("train", BUNDLE), config("atlas", BUNDLE)], **settings)
+    learned, grid = nib.load(tmp_path / "b" / "atlas.nii.gz"), nib.load(small["atlas"])
+    np.testing.assert_allclose(learned.affine, grid.affine, atol=1e-4)
+    assert learned.shape == grid.shape and learned.get_fdata().std() > 0.1
+    assert (tmp_path / "b" / "atlas.png").stat().st_size > 10_000
+
+
 def test_evaluation_tells_what_inference_tells(heads, small, tmp_path):
     settings = {**training(small, heads, tmp_path / "e"), "checkpoint": small["checkpoint"]}
     run(config_file=[config("train", BUNDLE), config("evaluate", BUNDLE)], **settings)

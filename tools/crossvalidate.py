@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shared.handlers import age_figure
 from shared.handlers.case_table import read_rows, write_rows
 from shared.paths import writable_dir
 
@@ -25,8 +26,9 @@ def crossvalidate(
 ) -> None:
     """Train on each fold's training section and score its testing section, which together are all subjects once.
 
-    Folds come from `prepare ... --folds K --validation 0`: no fold chooses anything by its testing section, and as there is
-    no validation section the last epoch's weights count. A fold that is finished in output_dir is not trained again.
+    Writes per_case.csv, summary.json and, where ages are predicted, age.png. Folds come from `prepare ... --folds K
+    --validation 0`: no fold chooses anything by its testing section, and as there is no validation section the last epoch's
+    weights count. A fold that is finished in output_dir is not trained again.
 
     Args:
         bundle: its name.
@@ -65,6 +67,8 @@ def crossvalidate(
         rows |= read_rows(root / "evaluate" / "per_case.csv")
         print(f"fold {number} of {len(folds)} is scored")
     write_rows(output / "per_case.csv", rows)
+    if all({"age", "age_pred"} <= set(row) for row in rows.values()):
+        age_figure(rows).savefig(output / "age.png", dpi=110)
     scored = data or f"{len(rows)} cases of {dataset}, {len(folds)}-fold cross-validation"
     report(bundle, output / "per_case.csv", scored, write)
 

@@ -28,7 +28,8 @@ def summarise(rows: Iterable[Mapping[str, str]], cohort: Mapping[str, Sequence[s
     Args:
         rows: one a case.
         cohort: names of scores with a statistic of shared.metrics and the columns of truth and prediction,
-            `{"age_mae": ["mae", "age", "age_pred"]}`; their value stands under "mean", and there is no median.
+            `{"age_mae": ["mae", "age", "age_pred"]}`; their value stands under "mean", and there is no median. A fourth
+            entry is a regular expression: only cases in whose name it is found count.
     """
     if cohort:
         rows = list(rows)
@@ -54,8 +55,9 @@ def summarise(rows: Iterable[Mapping[str, str]], cohort: Mapping[str, Sequence[s
     return summary
 
 
-def _of_cohort(rows: list[Mapping[str, str]], name: str, truth: str, pred: str) -> dict:
-    pairs = np.array([[float(row[key] or "nan") for key in (truth, pred)] for row in rows])
+def _of_cohort(rows: list[Mapping[str, str]], name: str, truth: str, pred: str, cases: str = "") -> dict:
+    chosen = [row for row in rows if re.search(cases, row["case"])]
+    pairs = np.array([[float(row[key] or "nan") for key in (truth, pred)] for row in chosen]).reshape(-1, 2)
     pairs = pairs[np.isfinite(pairs).all(1)]
     rng, values = np.random.default_rng(0), []
     for _ in range(RESAMPLES if len(pairs) > 1 else 0):

@@ -50,8 +50,9 @@ class PairDataset(Randomizable, Dataset):
         stack_labels: label maps lie on the working grid, and go into "label"; else they stay on their own grids.
 
     Returns:
-        items with "case" ("A_to_B"), "image" (2, *size): moving and fixed; "label" the same for a loss, with `stack_labels`
-        and labels (4, *size): also moving and fixed label map. Without it "moving_label" and "fixed_label" where there are
+        items with "case" ("A_to_B"), "image" (2, *size): moving and fixed; "label" the same for a loss (of "target"
+        where the transform makes one, such as the image without noise), with `stack_labels` and labels (4, *size): also
+        moving and fixed label map. Without it "moving_label" and "fixed_label" where there are
         labels, and "moving_grid" and "fixed_grid", which lead from voxels of the working grid to mm in each image.
     """
 
@@ -112,10 +113,11 @@ class PairDataset(Randomizable, Dataset):
         fixed = self.fixed(b)
         name = fixed["case"] if b >= 0 else "atlas"
         image = torch.cat([plain(moving["image"]), plain(fixed["image"])])
-        item = {"case": f"{moving['case']}_to_{name}", "image": image, "label": image}
+        clear = torch.cat([plain(part.get("target", part["image"])) for part in (moving, fixed)])
+        item = {"case": f"{moving['case']}_to_{name}", "image": image, "label": clear}
         labels = [part["label"] for part in (moving, fixed) if "label" in part]
         if self.stack_labels and len(labels) == 2:
-            item["label"] = torch.cat([image, *(plain(label).to(image) for label in labels)])
+            item["label"] = torch.cat([clear, *(plain(label).to(image) for label in labels)])
         elif not self.stack_labels:
             for name, part in {"moving": moving, "fixed": fixed}.items():
                 item[f"{name}_grid"] = part["working_grid"]
@@ -132,6 +134,12 @@ def plain(image: torch.Tensor) -> torch.Tensor:
 def grid_of(image: MetaTensor) -> torch.Tensor:
     """Voxels to mm, (4, 4) float64, as a plain tensor."""
     return torch.as_tensor(np.asarray(image.affine.cpu()), dtype=torch.float64)
+
+
+def image_as_target(batch: dict, device=None, non_blocking: bool = False, **kwargs) -> tuple[torch.Tensor, torch.Tensor]:
+    """The image of a batch as input and as target of the loss, for a trainer's `prepare_batch`."""
+    image = plain(batch["image"]).to(device=device, non_blocking=non_blocking)
+    return image, image
 
 
 def find_pairs(

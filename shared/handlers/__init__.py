@@ -1,5 +1,6 @@
 """Handlers that training, evaluation and inference of every bundle attach by name."""
 
+from .atlas import AtlasFiles
 from .case_table import CaseTable, RegionVolumes
 from .checkpoints import Checkpoints
 from .early_stopping import EarlyStopping
@@ -12,6 +13,7 @@ from .weights import FineTune, WeightsLoader
 
 __all__ = [
     "AgeScatter",
+    "AtlasFiles",
     "CasePictures",
     "CaseTable",
     "Checkpoints",

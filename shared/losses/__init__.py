@@ -3,9 +3,11 @@
 from .age import AgeSexLoss
 from .blocks import BlockDiceCELoss
 from .registration import RegistrationLoss
+from .template import TemplateLoss
 
 __all__ = [
     "AgeSexLoss",
     "BlockDiceCELoss",
     "RegistrationLoss",
+    "TemplateLoss",
 ]

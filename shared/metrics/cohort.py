@@ -14,6 +14,11 @@ def mae(truth: np.ndarray, pred: np.ndarray) -> float:
     return float(np.abs(pred - truth).mean())
 
 
+def p90(truth: np.ndarray, pred: np.ndarray) -> float:
+    """The absolute error that nine of ten cases do not exceed."""
+    return float(np.percentile(np.abs(pred - truth), 90))
+
+
 def rmse(truth: np.ndarray, pred: np.ndarray) -> float:
     """Root mean squared error."""
     return float(np.sqrt(((pred - truth) ** 2).mean()))
@@ -51,7 +56,7 @@ def auc(truth: np.ndarray, pred: np.ndarray) -> float:
 
 
 STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    f.__name__: f for f in (mae, rmse, pearson_r, bias, bias_slope, accuracy, auc)
+    f.__name__: f for f in (mae, p90, rmse, pearson_r, bias, bias_slope, accuracy, auc)
 }
 
 

@@ -3,6 +3,7 @@
 from .age import AgeSexNet
 from .onnx import OnnxNetwork
 from .regional import HalfResolution, RegionalRegressor
+from .template import TemplateNet
 from .velocity import RegistrationNet
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "OnnxNetwork",
     "RegionalRegressor",
     "RegistrationNet",
+    "TemplateNet",
 ]

@@ -54,11 +54,14 @@ class RegistrationNet(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.integration_steps = integration_steps
-        for module in backbone.modules():  # the last convolution: training starts from the identity
+        # as VoxelMorph's own code does; PyTorch's default lets the signal fade from layer to layer and learning start late
+        for module in backbone.modules():
             if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                nn.init.kaiming_normal_(module.weight, a=0.2)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
                 last = module
-        nn.init.normal_(last.weight, std=1e-5)
-        nn.init.zeros_(last.bias)
+        nn.init.normal_(last.weight, std=1e-5)  # training starts from the identity
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Moving and fixed image (B, 2, *size) to the displacement (B, n, *size) in voxels: fixed(x) = moving(x + ddf(x))."""

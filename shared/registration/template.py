@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 from scipy.linalg import expm, logm
 
+from ..paths import atomic_write
 from .affine import CRANIUM_MM, align, coarse, cranium, matrix_of
 
 ABOVE_MM = 0.0  # of air: the box ends at the top of the head, which leaves room for the cerebellum below
@@ -66,3 +69,33 @@ def average_head(heads: Sequence[MetaTensor], size: Sequence[int], spacing: floa
 def scaled(image: MetaTensor) -> MetaTensor:
     """An image divided by its 95th percentile, which is near the intensity of white matter in the atlas's field of view."""
     return image / torch.quantile(image.as_tensor().flatten()[::7], 0.95).clamp_min(1e-6)
+
+
+def save_atlas(path: str | os.PathLike, image: np.ndarray, affine: np.ndarray) -> None:
+    """Write an atlas (H, W, D) with intensities of about 0 to 1 as NIfTI, int16 in thousandths."""
+    saved = nib.Nifti1Image(np.clip(np.rint(image * 1000), 0, 32767).astype(np.int16), affine)
+    saved.header.set_xyzt_units("mm")
+    saved.set_qform(affine, 1)
+    with atomic_write(path) as temporary:
+        nib.save(saved, temporary)
+
+
+def write_average(data: Sequence[dict], load: Callable, size: Sequence[int], path: str | os.PathLike) -> None:
+    """Average the heads of a datalist and save the result.
+
+    Args:
+        data: items with an image file.
+        load: makes of them an "image" (1, H, W, D) with affine.
+        size: voxels of 2 mm.
+        path: the NIfTI file.
+    """
+    average = average_head([load(item)["image"] for item in data], size)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    save_atlas(path, average[0].numpy(), matrix_of(average))
+    logger.info(f"average of {len(data)} heads: {path}")
+
+
+def mean_image(dataset: Sequence[dict], atlas: str | os.PathLike) -> MetaTensor:
+    """The mean (1, *size) of a dataset's images on the grid of an atlas, with that grid's affine."""
+    total = sum(item["image"].as_subclass(torch.Tensor) for item in dataset)
+    return MetaTensor(total / len(dataset), affine=torch.from_numpy(nib.load(atlas).affine))

@@ -158,3 +158,27 @@ class StackPaird(Transform):
         item["image"] = torch.cat([moving.as_tensor(), fixed.as_tensor()])
         item.pop("grid", None)
         return item
+
+
+class TakeSliced(MapTransform):
+    """One axial slice of images on the working grid, (1, H, W, D) to (1, H, W); positions are counted in voxels from there on.
+
+    Args:
+        keys: images and label maps on the working grid.
+        index: of the slice.
+
+    Raises:
+        ValueError: an image has no such slice.
+    """
+
+    def __init__(self, keys: KeysCollection, index: int, allow_missing_keys: bool = False):
+        super().__init__(keys, allow_missing_keys)
+        self.index = index
+
+    def __call__(self, data):
+        item = dict(data)
+        for key in self.key_iterator(item):
+            if not 0 <= self.index < item[key].shape[-1]:
+                raise ValueError(f"{item.get('case')}: no slice {self.index} in {key} of shape {tuple(item[key].shape)}")
+            item[key] = torch.as_tensor(item[key]).as_subclass(torch.Tensor)[..., self.index].clone()
+        return item | {"working_grid": torch.eye(4, dtype=torch.float64), "label_grid": torch.eye(4, dtype=torch.float64)}

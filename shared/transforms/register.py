@@ -96,7 +96,7 @@ class ScorePaird(Transform):
         grids = plain(item["fixed_grid"]).cpu(), plain(item["moving_grid"]).cpu()
         shape, affine = fixed.shape[1:], grid_of(fixed)
         fields = {
-            "dice_identity": torch.zeros(3, *shape),
+            "dice_identity": torch.zeros(len(ddf), *shape),
             "dice_affine": total_field(torch.zeros_like(ddf), *grids, affine, shape),
             "dice": total_field(ddf, *grids, affine, shape),
         }

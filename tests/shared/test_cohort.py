@@ -14,6 +14,7 @@ SAID = np.array([25.0, 40.0, 50.0, 33.0])
 
 def test_values_that_can_be_reckoned_by_hand():
     assert statistic("mae", AGES, SAID) == pytest.approx(5)
+    assert statistic("p90", np.zeros(11), np.arange(11.0)) == pytest.approx(9)
     assert statistic("rmse", AGES, SAID) == pytest.approx(math.sqrt(125 / 3))
     assert statistic("bias", AGES, SAID) == pytest.approx(-5 / 3)
     assert statistic("bias_slope", AGES, SAID) == pytest.approx(-15 / 40)

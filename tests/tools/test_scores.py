@@ -44,3 +44,17 @@ def test_a_text_without_marks_is_refused(tmp_path):
     (tmp_path / "x.md").write_text("nothing")
     with pytest.raises(ValueError, match="no <!-- scores -->"):
         scores.put_between(tmp_path / "x.md", "scores", "x")
+
+
+def test_scores_of_a_group_have_intervals_and_can_be_of_some_cases():
+    rows = [{"case": f"A{i}", "age": str(30 + i), "age_pred": str(31 + i)} for i in range(5)]
+    rows += [{"case": "B1", "age": "60", "age_pred": "50"}, {"case": "B2", "age": "", "age_pred": "50"}]
+    found = scores.summarise(
+        rows, {"mae": ["mae", "age", "age_pred"], "b": ["bias", "age", "age_pred", "^B"], "c": ["mae", "age", "age_pred", "^C"]}
+    )
+    assert found["mae"]["mean"] == pytest.approx(2.5) and found["mae"]["n"] == 6
+    assert found["mae"]["ci95"][0] <= 2.5 <= found["mae"]["ci95"][1] and found["mae"]["median"] is None
+    assert found["b"] == {"mean": -10.0, "median": None, "ci95": None, "n": 1}
+    assert found["c"]["n"] == 0 and np.isnan(found["c"]["mean"])
+    table = scores.score_table({"data": "x", "scores": {"mae": found["mae"]}})
+    assert "| metric | value |" in table and "median" not in table

@@ -49,6 +49,8 @@ def score(directory: str, datalist: str | None) -> None:
         prob = 1 / (1 + np.exp(-(slope * (test @ direction + start) + shift)))
         for item, age, p in zip(parts[1], test @ weights + offset, prob, strict=True):
             truth = {"age": item["age"], "male": float(item["sex"] == "M")}
-            rows[item["case"]] = {key: str(v) for key, v in {**truth, "age_pred": age, "male_prob": p}.items()}
+            rows[item["case"]] = {
+                k: str(v) for k, v in {**truth, "age_pred": age, "male_prob": p, "case": item["case"]}.items()
+            }
     scores = summarise(rows.values(), SCORES)
     print(score_table({"data": f"ridge regression on the volumes of all labels, {len(rows)} heads", "scores": scores}))
