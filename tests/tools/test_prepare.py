@@ -71,7 +71,7 @@ def test_every_problem_is_printed_with_its_file_and_the_case_left_out(tmp_path, 
             text
         )
     assert f"PROBLEM BraTS20_Training_007: {path(7, 't1')}: " in printed  # both problems of the case are named
-    assert "without label, left out: BraTS20_Training_006" in printed
+    assert "without label, in a section of their own: BraTS20_Training_006" in printed
     assert "10 cases of 10 subjects: 3 good, 1 without label, 6 with problems" in printed
     content = json.loads((tmp_path / "datalist.json").read_text())
     names = [i["case"] for s in ("training", "validation", "testing") for i in content[s]]
