@@ -61,12 +61,13 @@ def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(brats_dir, sm
 
 def test_finished_cases_are_skipped_unless_overwrite(brats_dir, small_weights, tmp_path, caplog):
     options = settings(brats_dir, tmp_path, small_weights, pictures=False)
+    options["logging_file"] = False  # the bundle's logging.conf takes messages away from caplog
     run(config_file=config("inference"), **options)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.nii.gz")}
     again = sorted(times)[2]
     again.unlink()
-    with caplog.at_level("INFO"):  # the bundle's logging.conf takes messages away from caplog
-        run(config_file=config("inference"), **options, logging_file=False)
+    with caplog.at_level("INFO"):
+        run(config_file=config("inference"), **options)
     assert any(m.startswith("5 of 6 cases are finished") and "--overwrite true" in m for m in caplog.messages)
     changed = [path for path, then in times.items() if path.stat().st_mtime_ns != then]
     assert changed == [again]
