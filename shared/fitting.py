@@ -18,6 +18,7 @@ from .networks.regional import RegionalRegressor
 
 PENALTIES = np.logspace(-4, 2, 25)
 GROUPS = 10
+LEAST_SPREAD = 0.005  # of the largest standard deviation among the features
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +41,9 @@ def ridge(x: np.ndarray, y: np.ndarray, people: Sequence[str]) -> tuple[np.ndarr
     group_of = {name: int(order[i]) % min(GROUPS, len(names)) for i, name in enumerate(names)}
     group = np.array([group_of[name] for name in people])
     mean, spread = x.mean(0), x.std(0)
-    scale = np.where(spread > 1e-8, 1 / np.maximum(spread, 1e-8), 0) / np.sqrt(x.shape[1])
+    # what hardly varies here, air beside the head, may vary in others, where it must not count a thousandfold
+    varies = spread > max(LEAST_SPREAD * spread.max(), 1e-8)
+    scale = np.where(varies, 1 / np.where(varies, spread, 1), 0) / np.sqrt(x.shape[1])
     z = (x - mean) * scale
     kernel = z @ z.T
     left_out = np.zeros((len(PENALTIES), len(y)))

@@ -12,6 +12,13 @@ from tools.prepare import prepare
 REPOSITORY = Path(__file__).resolve().parent.parent
 REAL_IMAGES = REPOSITORY.parent / "shared" / "data"  # reference images beside the checkout; no user has them
 
+SMALL_HEADS = {  # of ixi_age_regression: 4 mm voxels, an eighth of the channels
+    "device": "cpu",
+    "spacing": [4, 4, 4],
+    "head_size": [64, 64, 64],
+    "network_def::parcellation::network::channels": [4, 8, 16, 32],
+    "network_def::map_size": [12, 12, 12],
+}
 # 4 mm voxels keep a whole head under 60 x 60 x 39; half the filters
 SMALL = {"spacing": [4, 4, 4], "network_def::init_filters": 8, "device": "cpu"}
 

@@ -17,16 +17,9 @@ from tools.phantoms.ixi import ixi
 from tools.prepare import prepare
 
 from .conftest import REAL_IMAGES, config
+from .conftest import SMALL_HEADS as SMALL
 
 BUNDLE = "ixi_age_regression"
-# 4 mm voxels and an eighth of the channels
-SMALL = {
-    "device": "cpu",
-    "spacing": [4, 4, 4],
-    "head_size": [64, 64, 64],
-    "network_def::parcellation::network::channels": [4, 8, 16, 32],
-    "network_def::map_size": [12, 12, 12],
-}
 
 
 @pytest.fixture(scope="module")

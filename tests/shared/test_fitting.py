@@ -48,6 +48,14 @@ def test_constant_features_and_a_single_person_do_no_harm():
     assert np.isfinite(ridge(x[:1], np.array([20.0]), ["P"])[1])
 
 
+def test_a_feature_that_hardly_varies_gets_no_weight():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(60, 3))
+    x[:, 2] *= 1e-4  # noise of an empty voxel, which would be scaled up to the others
+    weights, _, _ = ridge(x, x[:, 0] + 1e3 * x[:, 2], people(60))
+    assert weights[2] == 0 and weights[0] == pytest.approx(1, abs=0.1)
+
+
 def test_log_odds_are_calibrated():
     rng = np.random.default_rng(3)
     score = rng.normal(size=4000)

@@ -12,14 +12,9 @@ from tools.crossvalidate import crossvalidate
 from tools.phantoms.ixi import ixi
 from tools.prepare import prepare
 
-SMALL = {
-    "device": "cpu",
-    "spacing": [4, 4, 4],
-    "head_size": [64, 64, 64],
-    "network_def::parcellation::network::channels": [4, 8, 16, 32],
-    "network_def::map_size": [12, 12, 12],
-    "max_epochs": 1,
-}
+from ..conftest import SMALL_HEADS
+
+SMALL = {**SMALL_HEADS, "max_epochs": 1}
 
 
 @pytest.fixture(scope="module")
