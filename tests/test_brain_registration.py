@@ -20,12 +20,14 @@ from tools.prepare import prepare
 from .conftest import REPOSITORY, config
 
 BUNDLE = "brain_registration"
-# a working grid of 5 mm voxels and a network with few channels
+# a working grid of 5 mm voxels and networks with few channels
 NETWORK = {
-    "network_def::backbone::channels": [8, 8, 8, 8],
-    "network_def::backbone::unet_out_channels": 8,
-    "network_def::backbone::final_conv_channels": [8],
+    "network_def::backbone::channels": [8, 8, 8],
+    "network_def::backbone::strides": [2, 2],
+    "network_def::anatomy::network::channels": [8, 8, 8],
+    "network_def::anatomy::network::strides": [2, 2],
 }
+FLAT = {key: value for key, value in NETWORK.items() if "anatomy" not in key}  # of overlays without an anatomy
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,11 @@ def heads(tmp_path_factory) -> Path:
     ixi(str(folder), cases=7, seed=1, spacing=5.0)
     prepare("ixi", str(folder), validation=0.3, testing=0.3)
     return folder
+
+
+def last_weight(network) -> torch.nn.Parameter:
+    """Weight of the convolution that gives the velocity."""
+    return [weight for name, weight in network.backbone.named_parameters() if weight.ndim == 5][-1]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +59,7 @@ def small(tmp_path_factory) -> dict:
     parser = ConfigParser(ConfigParser.load_config_file(config("inference", BUNDLE)))
     parser.update(NETWORK)
     network = parser.get_parsed_content("network_def")
-    last = network.backbone.net[1].final_conv_out.conv
-    torch.nn.init.normal_(last.weight, std=0.1)
+    torch.nn.init.normal_(last_weight(network), std=0.1)
     torch.save(network.state_dict(), folder / "model.pt")
     options = {**NETWORK, "atlas": str(folder / "atlas.nii.gz"), "checkpoint": str(folder / "model.pt"), "device": "cpu"}
     return {**options, "precision": "float32"}
@@ -63,6 +69,7 @@ def training(small: dict, heads: Path, output: Path, **options) -> dict:
     settings = {key: value for key, value in small.items() if key != "checkpoint"}
     return {
         **settings,
+        "finetune": small["checkpoint"],
         "dataset_dir": str(heads),
         "output_dir": str(output),
         "pairs_per_epoch": 3,
@@ -117,10 +124,31 @@ def test_the_named_choices_train(heads, small, tmp_path, options):
     assert (tmp_path / "model.pt").is_file()
 
 
-def test_slices_train_and_are_scored_in_2d(heads, small, tmp_path):
-    settings = training(small, heads, tmp_path / "t", max_epochs=1, **{"train::dataset::cache": "none", "slice": 16})
-    run(config_file=[config("train", BUNDLE), config("slices", BUNDLE)], **settings)
-    assert torch.load(tmp_path / "t" / "model.pt", weights_only=True)["backbone.net.0.0.conv.weight"].shape == (8, 8, 3, 3)
+def test_the_anatomy_is_trained_and_taken_over(heads, small, tmp_path):
+    settings = {**training(small, heads, tmp_path / "r", max_epochs=2), "finetune": None}
+    run(config_file=[config("train", BUNDLE), config("train_regions", BUNDLE)], **settings)
+    settings = {**training(small, heads, tmp_path / "t", max_epochs=1), "finetune": str(tmp_path / "r" / "model.pt")}
+    run(config_file=config("train", BUNDLE), **settings)
+    start, regions, whole = (
+        torch.load(path, weights_only=True)
+        for path in (small["checkpoint"], tmp_path / "r" / "model.pt", tmp_path / "t" / "model.pt")
+    )
+    for key in whole:
+        kept = torch.equal(whole[key], regions[key])
+        assert kept == key.startswith("anatomy") or "bias" in key, key
+    assert any(not torch.equal(start[key], regions[key]) for key in start if key.startswith("anatomy"))
+
+
+@pytest.mark.parametrize("overlay", ["slices", "voxelmorph"])
+def test_overlays_with_other_networks_train_and_are_scored(heads, small, tmp_path, overlay):
+    own = FLAT if overlay == "slices" else {"network_def::backbone::channels": [4, 4, 4, 4]}
+    settings = training(small, heads, tmp_path / "t", max_epochs=1, **{"train::dataset::cache": "none"})
+    settings = {key: value for key, value in settings.items() if key not in (*NETWORK, "finetune")} | own
+    settings |= {"slice": 16} if overlay == "slices" else {}
+    run(config_file=[config("train", BUNDLE), config(overlay, BUNDLE)], **settings)
+    state = torch.load(tmp_path / "t" / "model.pt", weights_only=True)
+    assert not any(key.startswith("anatomy") for key in state)
+    assert {value.ndim for value in state.values()} & {4, 5} == {4 if overlay == "slices" else 5}
     rows = read_rows(tmp_path / "t" / "validation.csv")
     assert all(0 < float(row["dice"]) < 1 for row in rows.values())
 
@@ -136,7 +164,8 @@ def test_an_atlas_is_averaged_and_learned(heads, small, tmp_path):
     run(config_file=[config("train", BUNDLE), config("average", BUNDLE)], **settings, grid_size=[32, 32, 32])
     average = nib.load(tmp_path / "a" / "atlas.nii.gz")
     assert average.shape == (32, 32, 32) and nib.aff2axcodes(average.affine) == ("R", "A", "S")
-    settings |= {"output_dir": str(tmp_path / "b"), "max_epochs": 2, "learning_rate": 0.01}
+    settings |= {"output_dir": str(tmp_path / "b"), "max_epochs": 2, "learning_rate": 0.01, **FLAT}
+    settings = {key: value for key, value in settings.items() if "anatomy" not in key}
     run(config_file=[config("train", BUNDLE), config("atlas", BUNDLE)], **settings)
     learned, grid = nib.load(tmp_path / "b" / "atlas.nii.gz"), nib.load(small["atlas"])
     np.testing.assert_allclose(learned.affine, grid.affine, atol=1e-4)
@@ -235,7 +264,12 @@ def test_points_and_labels_follow_a_given_affine(heads, small, tmp_path):
     (data / "b_points.csv").write_text("name,x,y,z\nput," + ",".join(f"{v:.3f}" for v in place) + "\n")
     itk.save_affine(tmp_path / "given.txt", shift)
     state = torch.load(small["checkpoint"], weights_only=True)
-    torch.save({k: torch.zeros_like(v) if "final_conv_out" in k else v for k, v in state.items()}, tmp_path / "still.pt")
+    parser = ConfigParser(ConfigParser.load_config_file(config("inference", BUNDLE)))
+    parser.update(NETWORK)
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(state)
+    torch.nn.init.zeros_(last_weight(network))
+    torch.save(network.state_dict(), tmp_path / "still.pt")
     options = {
         "fixed": str(files(heads, 2)[0]),
         "fixed_label": str(files(heads, 2)[1]),

@@ -55,13 +55,14 @@ class GroupLabelsd(MapTransform):
     Args:
         keys: the label maps.
         regions: label values of each region, none in two regions: `[[4], [51, 52], ...]`; at most 255 regions.
+        allow_missing_keys: whether an item may lack a label map.
 
     Raises:
         ValueError: a value is in two regions, or none of the values occurs in the map; the message names the file.
     """
 
-    def __init__(self, keys: KeysCollection, regions: Sequence[Sequence[int]]):
-        super().__init__(keys)
+    def __init__(self, keys: KeysCollection, regions: Sequence[Sequence[int]], allow_missing_keys: bool = False):
+        super().__init__(keys, allow_missing_keys)
         values = [value for region in regions for value in region]
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:

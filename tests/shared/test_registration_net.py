@@ -8,12 +8,12 @@ from monai.networks.nets import VoxelMorphUNet
 
 from shared.losses import RegistrationLoss
 from shared.losses.registration import LocalNCC, Smoothness, box_mean
-from shared.networks import RegistrationNet
-from shared.networks.velocity import warped
+from shared.networks import HalfResolution, RegistrationNet
+from shared.networks.velocity import demons_forces, warped
 
 
 def backbone(dims=3):
-    return VoxelMorphUNet(dims, 2 * 2**dims, 8, (8, 8, 8, 8), (8,))
+    return VoxelMorphUNet(dims, 2 * 2**dims + 2 * dims, 8, (8, 8, 8, 8), (8,))
 
 
 class Constant(torch.nn.Module):
@@ -68,6 +68,30 @@ def test_the_untrained_network_leaves_images_where_they_are_and_exports(dims):
     ddf = net(image)
     assert ddf.shape == (2, dims, *[16] * dims) and float(ddf.abs().max()) < 1e-2
     torch.testing.assert_close(torch.jit.script(net)(image), ddf)
+
+
+def test_demons_forces_point_where_the_map_has_to_move():
+    """A slope moved by half a voxel: the force is half a voxel that way, so the moved map is the fixed one."""
+    ramp = torch.arange(12.0).view(1, 1, 12, 1, 1).expand(1, 1, 12, 6, 6)
+    forces = demons_forces(ramp, ramp + 0.5)
+    assert forces.shape == (1, 6, 12, 6, 6)
+    inside = forces[:, :, 2:-2]
+    torch.testing.assert_close(inside[:, [0, 3]], torch.full_like(inside[:, [0, 3]], 0.5), atol=0.02, rtol=0)
+    assert not inside[:, [1, 2, 4, 5]].any() and not demons_forces(ramp, ramp).any()
+    noise = demons_forces(torch.rand(1, 3, 9, 9), torch.rand(1, 3, 9, 9))
+    assert noise.shape == (1, 4, 9, 9) and float(noise.abs().max()) < 1.6
+
+
+def test_an_anatomy_is_seen_and_not_trained():
+    anatomy = HalfResolution(torch.nn.Conv3d(11, 5, 3, padding=1))
+    net = RegistrationNet(VoxelMorphUNet(3, 16 + 6 + 8, 8, (8, 8, 8, 8), (8,)), anatomy=anatomy).train()
+    image = torch.rand(2, 2, 16, 16, 16)
+    seen = net.seen(image)
+    shares = torch.softmax(anatomy(image[1:, :1]), 1)[:, 1:]
+    torch.testing.assert_close(seen[1:, 16:20], shares)  # of the moving image, then of the fixed one
+    net(image).square().sum().backward()
+    assert all(weight.grad is None for weight in anatomy.parameters())
+    assert any(weight.grad is not None for weight in net.backbone.parameters())
 
 
 def test_ncc_is_monais_inside():
