@@ -48,10 +48,17 @@ class RegistrationNet(nn.Module):
     Args:
         backbone: (B, 2 * 2^n, *half) to (B, n, *half), such as MONAI's VoxelMorphUNet.
         integration_steps: squarings; 0 takes the backbone's output as the displacement itself, which may then fold.
+        block: 1 lets the backbone see every voxel, as VoxelMorph: (B, 2, *size) to (B, n, *size) in voxels, averaged in blocks.
+
+    Raises:
+        ValueError: `block` is neither 1 nor 2.
     """
 
-    def __init__(self, backbone: nn.Module, integration_steps: int = 7):
+    def __init__(self, backbone: nn.Module, integration_steps: int = 7, block: int = 2):
         super().__init__()
+        if block not in (1, 2):
+            raise ValueError(f"block is {block}, expected 1 or 2 voxels")
+        self.block = block
         self.backbone = backbone
         self.integration_steps = integration_steps
         # as VoxelMorph's own code does; PyTorch's default lets the signal fade from layer to layer and learning start late
@@ -65,7 +72,12 @@ class RegistrationNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Moving and fixed image (B, 2, *size) to the displacement (B, n, *size) in voxels: fixed(x) = moving(x + ddf(x))."""
-        velocity = self.backbone(self.blocks(image)).float()
+        if self.block == 2:
+            velocity = self.backbone(self.blocks(image)).float()
+        elif image.dim() == 5:
+            velocity = F.avg_pool3d(self.backbone(image).float(), 2) / 2  # in voxels of the halved grid
+        else:
+            velocity = F.avg_pool2d(self.backbone(image).float(), 2) / 2
         grid, voxels = unit_grid(velocity), voxels_per_unit(velocity)
         units = velocity.flip(1) / (voxels * 2.0**self.integration_steps)
         for _ in range(self.integration_steps):
