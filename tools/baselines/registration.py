@@ -21,6 +21,7 @@ from .. import bundles
 from ..scores import score_table, summarise
 
 BUNDLE = "brain_registration"  # whose test pairs and structures are taken
+METHODS = {"affine": "Affine", "syn": "SyN"}  # by antspyx' names; SyN begins with an affine stage of its own
 MISSING = (
     "needs antspyx, which asks for an older SciPy than it needs: "
     "pip install -e '.[ants]' and then pip install --no-deps antspyx==0.6.3"
@@ -30,15 +31,20 @@ MISSING = (
 def score(directory: str, datalist: str | None) -> None:
     """Print Dice (nearest neighbour, on the fixed head's own grid), folded voxels of SyN's field, and seconds a pair.
 
-    "identity" is the pair as its files lie, "affine" the affine stage with which antspyx' "SyN" begins. Seconds are those of
-    both stages, without reading files; ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS sets their threads.
+    "identity" is the pair as its files lie. Seconds are those of the registrations, each from the start and without reading
+    files; ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS sets their threads.
 
     Raises:
         ImportError: antspyx is not installed.
+        ValueError: a head has no label map.
     """
+    ants()  # says at once what is missing
     pairs, regions = scored_pairs(directory, datalist)
+    without = [moving["case"] for moving, _ in pairs if "label" not in moving]
+    if without:
+        raise ValueError(f"no label map of {', '.join(without)}: there is no Dice without")
     rows = []
-    for moving, fixed in tqdm(pairs, desc="SyN", unit="pair"):
+    for moving, fixed in tqdm(pairs, desc="ANTs", unit="pair"):
         rows.append({key: str(value) for key, value in register(moving, fixed, regions).items()})
     data = f"antspyx {ants().__version__}, {len(rows)} pairs of {directory}"
     print(score_table({"data": data, "scores": summarise(rows)}))
@@ -70,7 +76,7 @@ def scored_pairs(directory: str, datalist: str | None) -> tuple[list[tuple[dict,
 
 
 def register(moving: dict, fixed: dict, regions: dict) -> dict[str, float]:
-    """Scores of a pair: mean Dice over structures of each stage, percent of folded voxels, seconds."""
+    """Scores of a pair: mean Dice over structures after each method, percent of folded voxels, seconds."""
     package, loader = ants(), LoadCased(("image",))
     files = [item["image"] if isinstance(item["image"], str) else item["image"][0] for item in (moving, fixed)]
     images = [package.image_read(file) for file in files]
@@ -78,18 +84,18 @@ def register(moving: dict, fixed: dict, regions: dict) -> dict[str, float]:
     start, end = (loader.read(item["label"]) for item in (moving, fixed))
     still = warp(start.as_tensor(), grid_of(start), torch.zeros(3, *end.shape[1:]), grid_of(end), "nearest")
     row = {"dice_identity": overlap(still[0].numpy(), end, regions)}
-    begin = time.perf_counter()
-    found = package.registration(images[1], images[0], type_of_transform="SyN", random_seed=1)
-    row["seconds_syn"] = time.perf_counter() - begin
-    field, affine = found["fwdtransforms"]
-    for name, steps in {"dice_affine": [affine], "dice_syn": [field, affine]}.items():
+    for name, kind in METHODS.items():
+        begin = time.perf_counter()
+        found = package.registration(images[1], images[0], type_of_transform=kind, random_seed=1)
+        seconds, steps = time.perf_counter() - begin, found["fwdtransforms"]
         moved = package.apply_transforms(truth, label, steps, interpolator="nearestNeighbor").numpy()
-        row[name] = overlap(moved, end, regions)
-    vectors, grid = load_field(field)
-    scores = smoothness_scores(torch.from_numpy(np.ascontiguousarray(vectors)), grid)
-    row |= {f"{key}_syn": value for key, value in scores.items()}
-    for file in {*found["fwdtransforms"], *found["invtransforms"]}:
-        Path(file).unlink()
+        row |= {f"dice_{name}": overlap(moved, end, regions), f"seconds_{name}": seconds}
+        for field in (step for step in steps if step.endswith(".nii.gz")):
+            vectors, grid = load_field(field)
+            scores = smoothness_scores(torch.from_numpy(np.ascontiguousarray(vectors)), grid)
+            row |= {f"{key}_{name}": value for key, value in scores.items()}
+        for file in {*steps, *found["invtransforms"]}:
+            Path(file).unlink()
     return row
 
 
