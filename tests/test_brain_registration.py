@@ -110,6 +110,10 @@ def test_training_logs_saves_and_goes_on_exactly(heads, small, tmp_path):
     assert rows and all(float(row["dice"]) > 0 for row in rows.values())
     assert all(name.split("_to_")[0] != name.split("_to_")[1] for name in rows)
     assert list((tmp_path / "straight" / "pictures").glob("*.png"))
+    curves = [list(csv.DictReader((tmp_path / name / "training.csv").open())) for name in ("straight", "broken")]
+    assert curves[0] == curves[1] and [row["epoch"] for row in curves[0]] == ["1", "2"]
+    assert float(curves[0][-1]["dice"]) == pytest.approx(np.mean([float(row["dice"]) for row in rows.values()]), abs=1e-4)
+    assert (tmp_path / "straight" / "training.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize(
@@ -211,26 +215,61 @@ GRIDS = {
 }
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-def test_the_saved_field_moves_the_head_in_simpleitk_too(heads, small, tmp_path, grid):
+@pytest.fixture(scope="module", params=GRIDS)
+def registered(heads, small, tmp_path_factory, request) -> dict:
+    """A head on some grid, registered to another one, and what was found."""
+    folder = tmp_path_factory.mktemp("registered")
+    moving, fixed = folder / "in" / "a_T1.nii.gz", files(heads, 1)[0]
+    moving.parent.mkdir()
+    nib.save(GRIDS[request.param](nib.load(files(heads, 0)[0])), moving)
+    row = infer(small, moving.parent, folder / "out", fixed=str(fixed), pictures=False)["a"]
+    return {"moving": moving, "fixed": fixed, "row": row, "out": folder / "out"}
+
+
+def by_simpleitk(moving: Path, fixed: Path, field: Path) -> np.ndarray:
+    """As the card tells SimpleITK's users."""
     sitk = pytest.importorskip("SimpleITK", reason="needs SimpleITK (pip install -e .[n4])")
-    moving, fixed = GRIDS[grid](nib.load(files(heads, 0)[0])), nib.load(files(heads, 1)[0])
-    (tmp_path / "in").mkdir()
-    nib.save(moving, tmp_path / "in" / "a_T1.nii.gz")
-    row = infer(small, tmp_path / "in", tmp_path / "out", fixed=str(files(heads, 1)[0]), pictures=False)["a"]
-    moved = nib.load(tmp_path / "out" / "a_moved.nii.gz")
+    displacement = sitk.DisplacementFieldTransform(sitk.ReadImage(str(field), sitk.sitkVectorFloat64))
+    image, grid = (sitk.ReadImage(str(path), sitk.sitkFloat32) for path in (moving, fixed))
+    return sitk.GetArrayFromImage(sitk.Resample(image, grid, displacement, sitk.sitkLinear, 0.0)).transpose(2, 1, 0)
+
+
+def by_ants(moving: Path, fixed: Path, field: Path) -> np.ndarray:
+    """As the card tells ANTs' users; antspyx runs antsApplyTransforms."""
+    ants = pytest.importorskip("ants", reason="needs antspyx (see tools/baselines/registration.py)")
+    image, grid = (ants.image_read(str(path)) for path in (moving, fixed))
+    return ants.apply_transforms(grid, image, [str(field)], interpolator="linear").numpy()
+
+
+@pytest.mark.parametrize("program", [by_simpleitk, by_ants])
+def test_the_saved_field_moves_the_head_in_other_programs_too(registered, program):
+    moving, fixed, out = nib.load(registered["moving"]), nib.load(registered["fixed"]), registered["out"]
+    theirs = program(registered["moving"], registered["fixed"], out / "a_field.nii.gz")
+    moved, row = nib.load(out / "a_moved.nii.gz"), registered["row"]
     assert moved.shape == fixed.shape
     np.testing.assert_allclose(moved.affine, fixed.affine, atol=1e-4)
     assert float(row["correlation_affine"]) > 0.8 and float(row["inverse_mean_mm"]) < 0.2
-    displacement = sitk.ReadImage(str(tmp_path / "out" / "a_field.nii.gz"), sitk.sitkVectorFloat64)
-    image, grid_ = (sitk.ReadImage(str(p), sitk.sitkFloat32) for p in (tmp_path / "in" / "a_T1.nii.gz", files(heads, 1)[0]))
-    theirs = sitk.Resample(image, grid_, sitk.DisplacementFieldTransform(displacement), sitk.sitkLinear, 0.0)
-    theirs, ours = sitk.GetArrayFromImage(theirs).transpose(2, 1, 0), moved.get_fdata()
-    field, affine = itk.load_field(tmp_path / "out" / "a_field.nii.gz")
+    ours = moved.get_fdata()
+    field, affine = itk.load_field(out / "a_field.nii.gz")
     whole = fields.warp(torch.ones(1, *moving.shape), moving.affine, torch.from_numpy(field.copy()), affine)[0].numpy() > 0.999
     assert whole.mean() > 0.3  # at the rim of the moving image ITK stops half a voxel later
     np.testing.assert_allclose(ours[whole], theirs[whole], atol=1e-3 * ours.max())
     assert np.linalg.norm(field, axis=0).max() > 3 and np.allclose(affine, fixed.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("program", [by_simpleitk, by_ants])
+def test_the_saved_inverse_brings_the_fixed_head_onto_the_moving_one(registered, program):
+    theirs = program(registered["fixed"], registered["moving"], registered["out"] / "a_inverse.nii.gz")
+    moving, fixed = nib.load(registered["moving"]), nib.load(registered["fixed"])
+    field, affine = itk.load_field(registered["out"] / "a_inverse.nii.gz")
+    values = torch.from_numpy(fixed.get_fdata(dtype=np.float32))[None]
+    ours, whole = (
+        fields.warp(image, fixed.affine, torch.from_numpy(field.copy()), affine)[0].numpy()
+        for image in (values, torch.ones_like(values))
+    )
+    assert theirs.shape == moving.shape and (whole > 0.999).mean() > 0.3
+    np.testing.assert_allclose(ours[whole > 0.999], theirs[whole > 0.999], atol=1e-3 * ours.max())
+    assert np.corrcoef(theirs[whole > 0.999], moving.get_fdata()[whole > 0.999])[0, 1] > 0.8
 
 
 def test_a_head_with_itself_stays_where_it_is(heads, tmp_path):

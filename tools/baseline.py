@@ -1,4 +1,4 @@
-"""`baseline`: score a simple method on the folds that `crossvalidate` scores a bundle on."""
+"""`baseline`: score a simple or established method on what a bundle is scored on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from .prepare import load
 
 
 def baseline(method: str, directory: str, datalist: str | None = None) -> None:
-    """Train and score a simple method on every fold of a prepared dataset, and print its scores with intervals.
+    """Score a method on the folds or test pairs of a prepared dataset, and print its scores with intervals.
 
     Args:
-        method: ixi_volumes, ... (a module of tools/baselines, whose docstring tells what it does).
+        method: ixi_volumes, registration, ... (a module of tools/baselines, whose docstring tells what it does).
         directory: the prepared dataset.
-        datalist: that `prepare ... --folds K` wrote, whose folds lie beside it; by default datalist.json in that folder.
+        datalist: that `prepare` wrote, with its folds beside it if the method takes folds; by default datalist.json there.
     """
     load(baselines, method).score(directory, datalist)

@@ -24,6 +24,7 @@ from monai.bundle import ConfigParser
 from shared.paths import atomic_write
 
 from . import bundles, datasets
+from .network_speed import compare_networks, network_rows
 from .phantom import phantom
 from .prepare import load, prepare
 
@@ -49,7 +50,8 @@ def benchmark(
 
     Args:
         name: the bundle, or the folder of one.
-        against: a recipe to compare with, "plain" for tools/benchmarks/plain_<bundle>.yaml; both take turns.
+        against: a recipe to compare with, "plain" for tools/benchmarks/plain_<bundle>.yaml, or an entry of
+            "benchmark_networks" in metadata.json: the same network of another package (tools/network_speed.py). Both in turn.
         runs: whole processes of each; with --training, measured epochs.
         cases: how many.
         training: steps per second instead, for every choice of `cache`, on the small cases of "demo" with shared/configs/
@@ -70,6 +72,9 @@ def benchmark(
         if training:
             result = measure_training(name, cases, runs, overrides, Path(temporary))
             print(training_table(result["caches"]))
+        elif against in metadata.get("benchmark_networks", {}):
+            result = {"networks": compare_networks(name, against, runs, Path(temporary))}
+            print(markdown(network_rows(result["networks"])))
         else:
             result = measure_inference(name, against, cases, runs, overrides, Path(temporary))
             print(inference_tables(result["contenders"], cases))

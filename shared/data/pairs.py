@@ -18,7 +18,7 @@ from ..errors import InputError
 from .cases import NIFTI, find_images, image_files, split_name
 from .datasets import cached_dataset
 
-COLUMNS = ("moving", "fixed", "label", "fixed_label", "points", "affine", "case")  # of a list of pairs
+COLUMNS = ("moving", "fixed", "label", "fixed_label", "points", "fixed_points", "affine", "case")  # of a list of pairs
 
 
 def draw_pairs(subjects: Sequence[str], count: int, rng: np.random.RandomState) -> list[tuple[int, int]]:
@@ -160,14 +160,14 @@ def find_pairs(
         fixed: the fixed image.
         endings: endings of names without .nii or .nii.gz, as ["t1", "t1w"].
         label_endings: likewise.
-        pairs: a CSV with the columns moving and, where wanted, fixed, label, fixed_label, points, affine and case; paths are
-            relative to `dataset_dir`.
+        pairs: a CSV with the columns moving and, where wanted, fixed, label, fixed_label, points, fixed_points, affine
+            and case; paths are relative to `dataset_dir`.
         fixed_label: label map of the fixed image, for scores.
         affine: transform file, mm of the fixed to mm of the moving image, instead of an estimated one.
 
     Returns:
         items with "case", "image" (a list with the moving file), "fixed", and where there are any "label", "fixed_label",
-        "points", "affine".
+        "points", "fixed_points", "affine".
 
     Raises:
         InputError: the folder, the fixed image or the list is not there, or there is nothing in them.

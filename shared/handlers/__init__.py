@@ -3,6 +3,7 @@
 from .atlas import AtlasFiles
 from .case_table import CaseTable, RegionVolumes
 from .checkpoints import Checkpoints
+from .curves import TrainingCurves
 from .early_stopping import EarlyStopping
 from .pictures import CasePictures, TensorBoardPanels
 from .registration import MeasuredTable, RegistrationFiles, RegistrationPictures
@@ -26,6 +27,7 @@ __all__ = [
     "RegistrationPictures",
     "SaliencyMaps",
     "TensorBoardPanels",
+    "TrainingCurves",
     "WeightsLoader",
     "age_figure",
 ]

@@ -86,10 +86,20 @@ class RegistrationNet(nn.Module):
         backbone: (B, 2 * 2^n + 2 * n + 2 * K, *half) to (B, n, *half), such as MONAI's VoxelMorphUNet.
         integration_steps: squarings; 0 takes the backbone's output as the displacement itself, which may then fold.
         anatomy: (B, 1, *size) to logits (B, 1 + K, *half), of which channel 0 is no structure; it is not trained. None: K is 0.
+        block: 1 is VoxelMorph itself: the backbone sees every voxel and nothing else, (B, 2, *size) to (B, n, *size) in voxels,
+            which is averaged in blocks.
+
+    Raises:
+        ValueError: `block` is neither 1 nor 2, or 1 with an anatomy.
     """
 
-    def __init__(self, backbone: nn.Module, integration_steps: int = 7, anatomy: nn.Module | None = None):
+    def __init__(self, backbone: nn.Module, integration_steps: int = 7, anatomy: nn.Module | None = None, block: int = 2):
         super().__init__()
+        if block not in (1, 2):
+            raise ValueError(f"block is {block}, expected 1 or 2 voxels")
+        if block == 1 and anatomy is not None:
+            raise ValueError("a backbone that sees every voxel (block 1) cannot see an anatomy, which has half the resolution")
+        self.block = block
         self.backbone = backbone
         self.integration_steps = integration_steps
         self.anatomy = anatomy
@@ -106,7 +116,12 @@ class RegistrationNet(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Moving and fixed image (B, 2, *size) to the displacement (B, n, *size) in voxels: fixed(x) = moving(x + ddf(x))."""
-        velocity = self.backbone(self.seen(image)).float()
+        if self.block == 2:
+            velocity = self.backbone(self.seen(image)).float()
+        elif image.dim() == 5:
+            velocity = F.avg_pool3d(self.backbone(image).float(), 2) / 2  # in voxels of the halved grid
+        else:
+            velocity = F.avg_pool2d(self.backbone(image).float(), 2) / 2
         grid, voxels = unit_grid(velocity), voxels_per_unit(velocity)
         units = velocity.flip(1) / (voxels * 2.0**self.integration_steps)
         for _ in range(self.integration_steps):

@@ -40,8 +40,8 @@ class AlignHeadd(MapTransform):
 
     The result's affine leads from voxels of that grid to mm in the head's own space, so nothing is lost: the working grid is
     a box laid into the head, turned and sized as the atlas. An item's "grid" (4, 4), such an affine, is taken instead of an
-    estimate. It is also the item's "working_grid", as a plain tensor, since a cache on
-    disk forgets what is no tensor. "seconds" of the item grows by the time that the estimate took.
+    estimate. It is also the item's "working_grid", as a plain tensor. "seconds" of the item grows by the time that the
+    estimate took.
 
     Args:
         keys: images (1, H, W, D) with affine, any orientation and spacing.

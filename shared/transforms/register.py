@@ -15,7 +15,7 @@ from monai.transforms import Transform
 
 from ..data.pairs import grid_of, plain
 from ..inferers.timed import TimedInferer
-from ..registration.fields import invert, jacobian, move_points, round_trip, total_field, warp
+from ..registration.fields import invert, jacobian, move_points, round_trip, total_field, transform, warp
 
 
 def dice_scores(labels: torch.Tensor, truth: torch.Tensor, regions: Mapping[str, Sequence[int]]) -> dict[str, float]:
@@ -115,7 +115,8 @@ class MovePaird(Transform):
     """Apply a registration to all that an item holds.
 
     Takes "pred" (3, *working) in voxels, "moving" and "fixed" (1, H, W, D), "moving_grid", "fixed_grid", and where there are
-    any "moving_label", "fixed_label" and "points" (a CSV file with x, y, z in mm, RAS, of the moving image).
+    any "moving_label", "fixed_label", "points" (a CSV file with x, y, z in mm, RAS, of the moving image) and "fixed_points" (
+    the same points, row by row, where they should come to lie in the fixed image).
 
     Makes, on the fixed image's grid, "field" (3, H, W, D) in mm, "moved", and "moved_label" (nearest neighbour); on the moving
     image's grid "inverse"; "moved_points" (rows of text); "transform" (4, 4), the affine part; "measured", the scores.
@@ -154,6 +155,8 @@ class MovePaird(Transform):
             item["inverse"] = MetaTensor(back, affine=grid_of(moving))
             if "points" in item:
                 item["moved_points"] = moved_rows(item["points"], back, moving)
+                if "fixed_points" in item:
+                    rows |= landmark_scores(item)
         item["measured"] = {**rows, "seconds": seconds}
         return item
 
@@ -178,11 +181,11 @@ def quantile(values: torch.Tensor, share: float) -> torch.Tensor:
     return torch.tensor(np.quantile(values.numpy(), share) if values.numel() else math.nan)
 
 
-def moved_rows(path: str | os.PathLike, inverse: torch.Tensor, moving: MetaTensor) -> list[dict[str, str]]:
-    """Rows of a CSV of points in mm (RAS), with x, y, z replaced by where they lie in the fixed image.
+def read_points(path: str | os.PathLike) -> tuple[list[dict[str, str]], torch.Tensor]:
+    """Rows of a CSV of points with x, y, z in mm, and those as (N, 3) float64.
 
     Raises:
-        ValueError: the file has no such columns or numbers, or a point lies outside the moving image.
+        ValueError: the file has no such columns or numbers.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -190,6 +193,31 @@ def moved_rows(path: str | os.PathLike, inverse: torch.Tensor, moving: MetaTenso
         places = torch.tensor([[float(row[axis]) for axis in "xyz"] for row in rows], dtype=torch.float64).reshape(-1, 3)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected a CSV with the columns x, y, z in mm ({type(error).__name__}: {error})") from None
+    return rows, places
+
+
+def landmark_scores(item: Mapping) -> dict[str, float]:
+    """Mean distance in mm of "moved_points" from "fixed_points": at the end, after the affine part, and as "points" lie.
+
+    Raises:
+        ValueError: the two files have different numbers of points.
+    """
+    start, goal = (read_points(item[key])[1] for key in ("points", "fixed_points"))
+    if len(start) != len(goal):
+        raise ValueError(f"{item['fixed_points']}: {len(goal)} points, expected {len(start)} as in {item['points']}")
+    end = torch.tensor([[float(row[axis]) for axis in "xyz"] for row in item["moved_points"]], dtype=torch.float64)
+    middle = transform(torch.linalg.inv(item["transform"]).double(), start.T).T
+    stages = {"landmarks_mm": end, "landmarks_mm_affine": middle, "landmarks_mm_identity": start}
+    return {name: float((places - goal).norm(dim=1).mean()) for name, places in stages.items()}
+
+
+def moved_rows(path: str | os.PathLike, inverse: torch.Tensor, moving: MetaTensor) -> list[dict[str, str]]:
+    """Rows of a CSV of points in mm (RAS), with x, y, z replaced by where they lie in the fixed image.
+
+    Raises:
+        ValueError: the file has no such columns or numbers, or a point lies outside the moving image.
+    """
+    rows, places = read_points(path)
     moved = move_points(places, inverse, grid_of(moving))
     outside = [i for i, place in enumerate(moved.isnan().any(1).tolist(), 2) if place]
     if outside:

@@ -1,8 +1,11 @@
 import json
+from copy import deepcopy
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, Lambda, RandGaussianNoise
+from monai.transforms import Compose, Lambda, LoadImaged, Orientationd, RandGaussianNoise
 
 from shared.data import CaseDataset, cached_dataset, read_datalist
 from shared.errors import InputError
@@ -16,6 +19,23 @@ def test_every_cache_gives_the_same_items_and_runs_fixed_steps_as_often_as_it_sa
         data = cached_dataset(items, steps, cache, tmp_path / "cache")
         assert [data[i].item() for i in (0, 1, 2, 0, 1, 2)] == [0, 2, 4, 0, 2, 4]
         assert len(calls) == expected, cache
+
+
+@pytest.mark.parametrize("cache", ["none", "memory", "disk"])
+def test_images_can_be_brought_back_whatever_the_cache(tmp_path, cache, recwarn):
+    """Also on the second time, when the cache on disk is read."""
+    affine = nib.affines.from_matvec([[0, -2, 0], [1.5, 0, 0.2], [0, 0.3, 3]], [10, -20, 30])
+    nib.save(nib.Nifti1Image(np.arange(840, dtype=np.int16).reshape(10, 12, 7), affine), tmp_path / "a.nii.gz")
+    steps = [LoadImaged("image", ensure_channel_first=True), Orientationd("image", axcodes="RAS", labels=None)]
+    data = cached_dataset([{"image": tmp_path / "a.nii.gz"}], Compose(steps), cache, tmp_path / "cache")
+    for _ in range(2):
+        image = data[0]["image"]
+        assert nib.aff2axcodes(image.affine.numpy()) == ("R", "A", "S")
+        back = steps[1].inverse({"image": deepcopy(image)})["image"]  # it changes its input
+        np.testing.assert_allclose(back.affine, affine, atol=1e-6)
+        assert back.flatten().tolist() == list(range(840))
+    assert not [str(w.message) for w in recwarn if "cache" in str(w.message)]  # "Corrupt cache file": made anew every time
+    assert len(list((tmp_path / "cache").glob("*.pt"))) == (cache == "disk")
 
 
 def test_an_unknown_cache_is_refused():

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from monai.bundle import run
 
+from shared.handlers.case_table import read_rows
+from shared.registration.itk import load_affine
 from tools.phantoms.head_pairs import draw_deformation, head_pairs
 from tools.prepare import prepare
 
@@ -57,6 +59,13 @@ def test_the_command_brings_landmarks_nearer(folder, tmp_path):
         start, truth, found = (marks(p / f"{case}_points.csv") for p in (folder / "moving", folder / "fixed", tmp_path))
         before, after = (np.linalg.norm(points - truth, axis=1).mean() for points in (start, found))
         assert after < 5 and after < before / 2
+        row = read_rows(tmp_path / "registrations.csv")[case]
+        assert float(row["landmarks_mm"]) == pytest.approx(after, abs=1e-3)
+        assert float(row["landmarks_mm_identity"]) == pytest.approx(before, abs=1e-3)
+        homogeneous = np.c_[start, np.ones(len(start))].T
+        affine = (np.linalg.inv(load_affine(tmp_path / f"{case}_affine.txt")) @ homogeneous)[:3].T
+        error = np.linalg.norm(affine - truth, axis=1).mean()
+        assert float(row["landmarks_mm_affine"]) == pytest.approx(error, abs=1e-3)
 
 
 def test_it_overwrites_nothing(folder):

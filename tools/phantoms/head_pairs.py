@@ -44,8 +44,8 @@ def draw_deformation(rng: np.random.Generator, size: float) -> Callable[[np.ndar
 def head_pairs(directory: str, cases: int = 4, seed: int = 0, spacing: float = 2.0, size: float = 6.0) -> None:
     """Write pairs.csv for the inference command, heads and label maps in moving/ and fixed/, landmarks beside them.
 
-    <case>_points.csv in moving/ holds landmarks of the moving head, that in fixed/ where they lie in the fixed one: a
-    registration is as good as the <case>_points.csv that it writes is near to the latter.
+    <case>_points.csv in moving/ holds landmarks of the moving head, that in fixed/ where they lie in the fixed one; inference
+    measures how far from there it brings them.
 
     Args:
         directory: existing cases are an error, nothing is overwritten.
@@ -88,6 +88,7 @@ def head_pairs(directory: str, cases: int = 4, seed: int = 0, spacing: float = 2
                 "label": f"moving/{case}_seg.nii.gz",
                 "fixed_label": f"fixed/{case}_seg.nii.gz",
                 "points": f"moving/{case}_points.csv",
+                "fixed_points": f"fixed/{case}_points.csv",
                 "case": case,
             }
         )
