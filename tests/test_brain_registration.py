@@ -10,6 +10,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, run
 from scipy.ndimage import map_coordinates
+from scipy.spatial.transform import Rotation
 
 from shared.errors import InputError
 from shared.handlers.case_table import read_rows
@@ -208,8 +209,9 @@ def test_evaluation_tells_what_inference_tells(heads, small, tmp_path):
 GRIDS = {
     "as it is": lambda image: image,
     "flipped and permuted": lambda image: image.as_reoriented(nib.orientations.axcodes2ornt("LAS")),
-    "moved": lambda image: nib.Nifti1Image(
-        np.asarray(image.dataobj), nib.affines.from_matvec(np.eye(3), [30, -40, 25]) @ image.affine
+    "oblique": lambda image: nib.Nifti1Image(
+        np.asarray(image.dataobj),
+        nib.affines.from_matvec(Rotation.from_euler("xyz", [9, -6, 12], True).as_matrix(), [30, -40, 25]) @ image.affine,
     ),
     "anisotropic": lambda image: nib.Nifti1Image(np.asarray(image.dataobj)[:, ::2], image.affine @ np.diag([1, 2, 1, 1])),
 }
