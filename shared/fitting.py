@@ -19,6 +19,7 @@ from .networks.regional import RegionalRegressor
 PENALTIES = np.logspace(-4, 2, 25)
 GROUPS = 10
 LEAST_SPREAD = 0.005  # of the largest standard deviation among the features
+STEADINESS = 10.0
 logger = logging.getLogger(__name__)
 
 
@@ -70,6 +71,17 @@ def _centred(kernel: np.ndarray) -> np.ndarray:
     return kernel - rows - rows[:, None] + rows.mean()
 
 
+def steadied(x: np.ndarray, people: Sequence[str]) -> np.ndarray:
+    """Features (N, P) in which the views of each person differ STEADINESS times as much from the person's mean.
+
+    Least squares on them weighs what changes between views of one head, and should not move a prediction, that number squared
+    times as much as an error of the prediction itself.
+    """
+    numbers = np.unique(np.asarray(people), return_inverse=True)[1]
+    mean = np.stack([np.bincount(numbers, column) for column in x.T], 1) / np.bincount(numbers)[:, None]
+    return mean[numbers] + STEADINESS * (x - mean[numbers])
+
+
 def log_odds(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Slope and offset that turn scores into log odds of truth being 1, by maximum likelihood (Platt)."""
 
@@ -111,12 +123,14 @@ class RegionalFit:
         people = everyones(self.people)
         age, male = ~np.isnan(truth[:, 0]), ~np.isnan(truth[:, 1])
         if age.any():
-            weights, offset, left_out = ridge(statistics[age], truth[age, 0], _those(people, age))
+            those = _those(people, age)
+            weights, offset, left_out = ridge(steadied(statistics[age], those), truth[age, 0], those)
             _set(self.network.age, weights, offset)
             error = np.abs(left_out - truth[age, 0]).mean()
             logger.info(f"fit to {len(set(people))} people, {len(people)} views: {error:.2f} years off for those left out")
         if len(np.unique(truth[male, 1])) == 2:
-            weights, offset, left_out = ridge(heads[male], 2 * truth[male, 1] - 1, _those(people, male))
+            those = _those(people, male)
+            weights, offset, left_out = ridge(heads[male], 2 * truth[male, 1] - 1, those)
             slope, shift = log_odds(left_out, truth[male, 1])
             _set(self.network.sex, weights * slope, offset * slope + shift)
             right = ((slope * left_out + shift > 0) == (truth[male, 1] > 0.5)).mean()

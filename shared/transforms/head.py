@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import GaussianSmooth, MapTransform, Randomizable, SpatialCrop, SpatialPad, SpatialResample
-from scipy.spatial.transform import Rotation
+from monai.transforms import GaussianSmooth, MapTransform, SpatialCrop, SpatialPad
 
 AIR = 0.15  # of a bright head's intensity; air with its noise lies below, skin above
 HEIGHT_MM = 150.0  # from the top of the head, which holds the whole brain but little neck
@@ -37,47 +36,6 @@ class SmoothForSpacingd(MapTransform):
             sigma = 0.42 * np.sqrt(np.maximum(ratio**2 - 1, 0))
             if sigma.max() > 0.1:
                 item[key] = GaussianSmooth(sigma=[float(max(s, 1e-3)) for s in sigma])(item[key])
-        return item
-
-
-class RandResampled(Randomizable, MapTransform):
-    """An image as it would be had it been stored on another grid: resampled there and back, as the bundles resample.
-
-    The other grid has random spacing and is turned at random around the image's middle. What is learned from such images does
-    not hang on how a scan was interpolated.
-
-    Args:
-        keys: images (C, H, W, D) with affine.
-        prob: how often.
-        spacing: of the other grid in mm along each axis, from and to.
-        turn: of the other grid around each axis in radians, at most.
-    """
-
-    def __init__(self, keys: KeysCollection, prob: float, spacing: Sequence[float], turn: float):
-        super().__init__(keys)
-        self.prob, self.spacing, self.turn = prob, tuple(spacing), turn
-
-    def __call__(self, data):
-        item = dict(data)
-        if self.R.rand() >= self.prob:
-            return item
-        spacing = self.R.uniform(*self.spacing, 3)
-        turn = Rotation.from_rotvec(self.R.uniform(-self.turn, self.turn, 3)).as_matrix()
-        for key in self.key_iterator(item):
-            image: MetaTensor = item[key]
-            affine, shape = image.affine.cpu().numpy().astype(np.float64), np.array(image.shape[1:])
-            own = np.linalg.norm(affine[:3, :3], axis=0)
-            size = np.ceil(shape * own / spacing).astype(int)
-            other = np.eye(4)
-            other[:3, :3] = turn @ (affine[:3, :3] / own * spacing)
-            other[:3, 3] = affine[:3, :3] @ ((shape - 1) / 2) + affine[:3, 3] - other[:3, :3] @ ((size - 1) / 2)
-            there = SpatialResample(mode=3, padding_mode="zeros")(
-                SmoothForSpacingd(key, spacing)({key: image})[key], dst_affine=torch.from_numpy(other), spatial_size=size.tolist()
-            )
-            back = SpatialResample(mode=3, padding_mode="zeros")(
-                SmoothForSpacingd(key, own)({key: there})[key], dst_affine=torch.from_numpy(affine), spatial_size=shape.tolist()
-            )
-            item[key] = back.clamp_min(0)  # cubic interpolation undershoots
         return item
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared.fitting import RegionalFit, log_odds, ridge
+from shared.fitting import RegionalFit, log_odds, ridge, steadied
 from shared.networks import RegionalRegressor
 
 
@@ -86,3 +86,15 @@ def test_fit_sets_the_layers_and_goes_on_from_its_state():
     torch.testing.assert_close(fits[0], fits[1])
     assert (fits[0][1:, 0] - truth[1:, 0]).abs().mean() < 1
     assert ((fits[0][1:, 1] > 0) == (truth[1:, 1] > 0.5)).all()
+
+
+def test_what_changes_between_views_of_a_head_gets_little_weight():
+    """Two features tell the age alike; one of them moves with every view."""
+    rng = np.random.default_rng(5)
+    y = np.repeat(rng.normal(50, 10, 40), 3)
+    x = np.stack([y + rng.normal(0, 2, 120), np.repeat(y[::3] + rng.normal(0, 2, 40), 3)], 1)
+    same = people(40, 3)
+    np.testing.assert_allclose(steadied(x, same).reshape(40, 3, 2).mean(1), x.reshape(40, 3, 2).mean(1))
+    np.testing.assert_allclose(steadied(x, same)[:, 1], x[:, 1])  # the same in all views
+    (loose, _), (steady, _) = ridge(x, y, same)[0], ridge(steadied(x, same), y, same)[0]
+    assert abs(steady) < 0.1 * abs(loose)
