@@ -30,8 +30,8 @@ def compare_networks(name: str, against: str, runs: int, folder: Path) -> dict[s
     """Fit the bundle's network to a synthetic pair, give its weights to the other one, and run both in turn.
 
     What is run stands in metadata.json under "benchmark_networks": "phantom" (its name and options), "spacing" (mm), "size",
-    "steps" (of Adam with the bundle's own loss on that pair; without them both networks would move nothing), "network_def",
-    and "other_def", which is called with moving and fixed image apart.
+    "steps" (of Adam with the bundle's own loss on that pair at half its resolution; without them both networks would move
+    nothing), "network_def", and "other_def", which is called with moving and fixed image apart.
 
     Returns:
         of each: "seconds" of every run, "folded_percent", "sd_log_jacobian", "correlation" and "ncc" (mean squared local
@@ -57,7 +57,7 @@ def compare_networks(name: str, against: str, runs: int, folder: Path) -> dict[s
     }
     corner = image[..., :32, :32, :32]
     layers = matched(convolutions(net, net, corner), convolutions(fields[against], other, corner))
-    fit(net, image, settings.get_parsed_content("loss"), job["steps"])
+    fit(net, nn.functional.avg_pool3d(image, 2), settings.get_parsed_content("loss"), job["steps"])
     copy_weights(layers)
     found = {"untouched": similarity(image[:, :1], image[:, 1:])}
     found |= {label: {"seconds": []} for label in fields}
