@@ -2,26 +2,33 @@
 
 from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, TakeSliced, read_atlas
 from .crop import RandShareCropd
+from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd
 from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
 from .regions import GroupLabelsd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
 from .synthesis import RandContrastd
+from .tags import EncodeTagsd
 
 __all__ = [
     "AlignHeadd",
+    "Clahed",
     "CropHeadd",
+    "EncodeTagsd",
+    "FitFilmd",
     "FixedHeadd",
     "GroupLabelsd",
     "LabelsToRegionsd",
     "LoadCased",
+    "LoadFilmd",
     "LoadLabeld",
     "MovePaird",
     "PersonToLabeld",
     "RandContrastd",
     "RandShareCropd",
     "RegionsToLabelsd",
+    "ResampleFilmd",
     "ScorePaird",
     "SmoothForSpacingd",
     "SplitPersond",
