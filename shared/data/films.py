@@ -104,12 +104,7 @@ def _rows(path: Path) -> dict[str, tuple[str, dict]]:
 def row_item(row: Row) -> dict:
     """What a row of FIELDS says, as the entries of an item."""
     item: dict = {key: row.cells[key] for key in ("patient", "age", "sex", "view") if key in row.cells}
-    try:
-        numbers = [
-            float(part) for part in row.cells.get("spacing", "").replace(",", " ").replace("\\", " ").strip("[]() ").split()
-        ]
-    except ValueError:
-        numbers = []
+    numbers = [float(part) for part in re.findall(r"\d*\.?\d+", row.cells.get("spacing", ""))]
     if numbers:
         item["spacing"] = [numbers[0], numbers[-1]]
     return item

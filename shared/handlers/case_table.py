@@ -73,6 +73,7 @@ class CaseTable:
         path: the CSV.
         measure: called with a case's "pred", returns its columns.
         columns: keys of the output, each a tensor with one number, that become columns; empty where the number is NaN.
+        texts: keys of the case or its output that become columns as they are, such as names.
         metrics: metric names with the names of their channels, `{"dice": ["TC", "WT", "ET"]}` makes dice_TC, ...
     """
 
@@ -82,7 +83,9 @@ class CaseTable:
         measure: Callable | None = None,
         columns: Sequence[str] = (),
         metrics: Mapping[str, Sequence[str]] | None = None,
+        texts: Sequence[str] = (),
     ):
+        self.texts = list(texts)
         self.path, self.measure, self.columns, self.metrics = Path(path), measure, list(columns), dict(metrics or {})
         self.cases: list[str] = []
 
@@ -98,6 +101,7 @@ class CaseTable:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             self.cases.append(item["case"])
             row = self.measure(output["pred"]) if self.measure is not None else {}
+            row |= {key: str(output.get(key, item.get(key, ""))) for key in self.texts}
             row |= {key: _number(output[key]) for key in self.columns}
             if row:
                 self._write({item["case"]: row})

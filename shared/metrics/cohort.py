@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from monai.metrics import CumulativeIterationMetric, compute_roc_auc
+from monai.metrics import CumulativeIterationMetric, compute_average_precision, compute_roc_auc
 
 
 def mae(truth: np.ndarray, pred: np.ndarray) -> float:
@@ -55,8 +55,32 @@ def auc(truth: np.ndarray, pred: np.ndarray) -> float:
     return float(compute_roc_auc(torch.from_numpy(pred.copy()), torch.from_numpy(truth.copy())))
 
 
+def auprc(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Area under the precision-recall curve as average precision, for truth 0 or 1; NaN where only one of them occurs."""
+    if truth.min() == truth.max():
+        return float("nan")
+    return float(compute_average_precision(torch.from_numpy(pred.copy()), torch.from_numpy(truth.copy())))
+
+
+def sensitivity(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Share of those with truth 1 whose decision (0 or 1) is 1; NaN where there is none."""
+    return float((pred[truth > 0.5] > 0.5).mean()) if (truth > 0.5).any() else float("nan")
+
+
+def specificity(truth: np.ndarray, pred: np.ndarray) -> float:
+    """Share of those with truth 0 whose decision (0 or 1) is 0; NaN where there is none."""
+    return float((pred[truth <= 0.5] <= 0.5).mean()) if (truth <= 0.5).any() else float("nan")
+
+
+def ece(truth: np.ndarray, pred: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error of probabilities, for truth 0 or 1, with bins of equal width (Guo et al. 2017)."""
+    place = np.minimum((pred * bins).astype(int), bins - 1)
+    gaps = np.bincount(place, weights=pred - truth, minlength=bins)
+    return float(np.abs(gaps).sum() / len(truth))
+
+
 STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    f.__name__: f for f in (mae, p90, rmse, pearson_r, bias, bias_slope, accuracy, auc)
+    f.__name__: f for f in (mae, p90, rmse, pearson_r, bias, bias_slope, accuracy, auc, auprc, sensitivity, specificity, ece)
 }
 
 
@@ -73,7 +97,7 @@ def statistic(name: str, truth: np.ndarray, pred: np.ndarray) -> float:
 
 
 class CohortMetric(CumulativeIterationMetric):
-    """A statistic of all predictions of an epoch, of all processes: mae, rmse, pearson_r, bias, bias_slope, accuracy or auc.
+    """A statistic of all predictions of an epoch, of all processes: one of STATISTICS (mae, auc, ...).
 
     Predictions and truth are (B, 1) or lists of (1,); unknown truth is NaN.
     """

@@ -19,8 +19,8 @@ class ImageTagNet(nn.Module):
         hidden: width of the tag branch.
         dropout: share of the joined features, and of people whose tags are hidden, in training.
 
-    Buffers `temperature` and `shift` turn the raw log odds r into (r - shift) / temperature, and `threshold` is the
-    probability from which on the answer is yes: 1, 0 and 0.5 until `shared.handlers.Calibration` sets them.
+    The buffer `temperature` divides the log odds, and `threshold` is the probability from which on the answer is yes: 1 and
+    0.5 until `shared.handlers.Calibration` sets them.
 
     Raises:
         ValueError: neither image nor tags.
@@ -36,7 +36,6 @@ class ImageTagNet(nn.Module):
         self.tag_branch = nn.Sequential(nn.Linear(max(tags, 1), hidden), nn.ReLU()) if tags else nn.Identity()
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 1))
         self.register_buffer("temperature", torch.ones(1))
-        self.register_buffer("shift", torch.zeros(1))
         self.register_buffer("threshold", torch.full((1,), 0.5))
 
     def raw(self, image: torch.Tensor, tags: torch.Tensor | None = None) -> torch.Tensor:
@@ -58,4 +57,4 @@ class ImageTagNet(nn.Module):
         raw = self.raw(image, tags).float()
         if self.training:
             return raw
-        return (raw - self.shift) / self.temperature
+        return raw / self.temperature

@@ -8,13 +8,14 @@ from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
 from .regions import GroupLabelsd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
-from .synthesis import RandContrastd
-from .tags import EncodeTagsd
+from .synthesis import RandContrastd, RandJpegd
+from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld
 
 __all__ = [
     "AlignHeadd",
     "Clahed",
     "CropHeadd",
+    "DecideFilmd",
     "EncodeTagsd",
     "FitFilmd",
     "FixedHeadd",
@@ -26,6 +27,7 @@ __all__ = [
     "MovePaird",
     "PersonToLabeld",
     "RandContrastd",
+    "RandJpegd",
     "RandShareCropd",
     "RegionsToLabelsd",
     "ResampleFilmd",
@@ -34,6 +36,7 @@ __all__ = [
     "SplitPersond",
     "StackPaird",
     "TakeSliced",
+    "TargetToLabeld",
     "check_image",
     "check_same_grid",
     "head_box",

@@ -72,3 +72,45 @@ class EncodeTagsd(Transform):
         places = torch.zeros(count + 1)
         places[count if number is None else number] = 1
         return places
+
+
+class TargetToLabeld(Transform):
+    """The "target" of an item, 0 or 1, as "label", float32 (1,).
+
+    Raises:
+        ValueError: it is something else; the message names the case.
+    """
+
+    def __call__(self, data):
+        item = dict(data)
+        target = item.pop("target", None)
+        if target not in (0, 1):
+            raise ValueError(f"{item.get('case')}: target is {target!r}, expected 0 or 1")
+        item["label"] = torch.tensor([float(target)])
+        return item
+
+
+class DecideFilmd(Transform):
+    """Split a prediction into what metrics and tables name.
+
+    From "pred" (1,), calibrated log odds: "prob" and, before calibration, "prob_raw", 0..1; "decision", 1 from the threshold
+    on; "class", its name. Where the item has a "label", "target" (1,) is it.
+
+    Args:
+        network: an ImageTagNet, whose buffers hold temperature and threshold.
+        classes: names of the two classes.
+    """
+
+    def __init__(self, network: torch.nn.Module, classes: Sequence[str]):
+        self.network, self.classes = network, list(classes)
+
+    def __call__(self, data):
+        item = dict(data)
+        pred = item["pred"].float().cpu()
+        item["prob"] = torch.sigmoid(pred)
+        item["prob_raw"] = torch.sigmoid(pred * self.network.temperature.cpu())
+        item["decision"] = (item["prob"] >= self.network.threshold.cpu()).float()
+        item["class"] = self.classes[int(item["decision"])]
+        if item.get("label") is not None:  # during inference an engine adds an empty one
+            item["target"] = item["label"]
+        return item
