@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def fit_temperature(log_odds: np.ndarray, truth: np.ndarray) -> float:
-    """The number, 0.05 to 20, by which log odds (N,) are divided so that truth (N,), 0 or 1, is most likely (Guo et al. 2017)."""
+    """What log odds (N,) are divided by so that truth (N,), 0 or 1, is most likely: 0.05 to 20 (Guo et al. 2017)."""
 
     def loss(log_temperature: float) -> float:
         return float(np.logaddexp(0, -(2 * truth - 1) * log_odds / np.exp(log_temperature)).mean())

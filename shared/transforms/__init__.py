@@ -9,7 +9,7 @@ from .person import PersonToLabeld, SplitPersond
 from .regions import GroupLabelsd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
 from .synthesis import RandContrastd, RandJpegd
-from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld
+from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld, tag_count
 
 __all__ = [
     "AlignHeadd",
@@ -41,4 +41,5 @@ __all__ = [
     "check_same_grid",
     "head_box",
     "read_atlas",
+    "tag_count",
 ]

@@ -150,8 +150,8 @@ class LoadFilmd(MapTransform):
     inverted. Where it says nothing, those between two percentiles. The affine is that of rows and columns in mm.
 
     Tags become "age", "sex", "view" (text, "" where unknown) and "patient", unless the item has them from a table. "spacing"
-    of an item, mm (height, width), counts before the file's. Where neither is known the longer side is taken for `size_mm`,
-    with a warning.
+    of an item, mm (height, width) of a pixel, or "extent", mm of the whole film, count before the file's. Where none is known
+    the longer side is taken for `size_mm`, with a warning.
 
     Args:
         keys: of the file's path.
@@ -181,7 +181,9 @@ class LoadFilmd(MapTransform):
                 values = read_picture(path)
             for name in (*TAGS, "patient"):
                 item[name] = tags.get(name, "") if item.get(name) is None else item[name]
-            item["image"] = self._image(values, windowed, item.pop("spacing", None) or spacing, path)
+            extent = item.pop("extent", None)
+            own = item.pop("spacing", None) or (extent and [mm / n for mm, n in zip(extent, values.shape, strict=True)])
+            item["image"] = self._image(values, windowed, own or spacing, path)
         return item
 
     def _image(self, values: np.ndarray, windowed: bool, spacing, path) -> MetaTensor:
@@ -209,7 +211,12 @@ def resize(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         step = affine[:2, axis] * (old / new)
         affine[:2, 3] += (step - affine[:2, axis]) / 2  # edges stay in place, so the first pixel's middle moves
         affine[:2, axis] = step
-    return MetaTensor(resized, affine=affine, meta=image.meta)
+    return MetaTensor(resized, affine=affine, meta=_about(image))
+
+
+def _about(image: MetaTensor) -> dict:
+    """What is known of an image but its affine."""
+    return {key: value for key, value in image.meta.items() if key != "affine"}
 
 
 class ResampleFilmd(MapTransform):
@@ -260,7 +267,7 @@ class FitFilmd(MapTransform):
             if isinstance(image, MetaTensor):
                 affine = image.affine.clone()
                 affine[:2, 3] -= affine[:2, :2] @ torch.tensor(before, dtype=affine.dtype)
-                square = MetaTensor(square, affine=affine, meta=image.meta)
+                square = MetaTensor(square, affine=affine, meta=_about(image))
             item[key] = square
         return item
 
@@ -284,7 +291,7 @@ class Clahed(MapTransform):
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
-            plain = image[0].numpy(force=True)
+            plain = image[0].numpy(force=True).clip(0, 1)  # rounding leaves 1.0000001
             kernel = [max(1, n // self.tiles) for n in plain.shape]
             equal = equalize_adapthist(plain, kernel, clip_limit=self.clip / self.bins, nbins=self.bins)
             item[key] = image.clone()
