@@ -79,21 +79,45 @@ def ece(truth: np.ndarray, pred: np.ndarray, bins: int = 10) -> float:
     return float(np.abs(gaps).sum() / len(truth))
 
 
-STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    f.__name__: f for f in (mae, p90, rmse, pearson_r, bias, bias_slope, accuracy, auc, auprc, sensitivity, specificity, ece)
+def matched_auc(truth: np.ndarray, pred: np.ndarray, by: np.ndarray, ratio: float = 1.1) -> float:
+    """AUC over those pairs of a case with truth 1 and one with truth 0 whose `by`, a third number above 0, is about the same.
+
+    It tells what is left of an AUC when `by` (a file's size) separates the classes and might be all that was learned.
+
+    Args:
+        truth: 0 or 1 (N,).
+        pred: predictions (N,).
+        by: what cases are matched by (N,).
+        ratio: by which it may differ within a pair.
+
+    Returns:
+        the share of the pairs in which the case with truth 1 has the larger prediction, ties counting half; NaN without pairs.
+    """
+    sick, well = truth > 0.5, truth <= 0.5
+    alike = np.abs(np.log(by[sick][:, None] / by[well][None])) <= np.log(ratio)
+    gap = pred[sick][:, None] - pred[well][None]
+    return float(((gap > 0) + 0.5 * (gap == 0))[alike].mean()) if alike.any() else float("nan")
+
+
+STATISTICS: dict[str, Callable[..., float]] = {
+    f.__name__: f
+    for f in (mae, p90, rmse, pearson_r, bias, bias_slope, accuracy, auc, auprc, sensitivity, specificity, ece, matched_auc)
 }
 
 
-def statistic(name: str, truth: np.ndarray, pred: np.ndarray) -> float:
-    """A statistic of two vectors; pairs with NaN (an unknown age or sex) are left out, NaN where none is left.
+def statistic(name: str, truth: np.ndarray, pred: np.ndarray, *more: np.ndarray) -> float:
+    """A statistic of two vectors, or of as many as it takes; cases with NaN (an unknown age or sex) are left out.
+
+    NaN where none is left.
 
     Raises:
         ValueError: there is no such statistic.
     """
     if name not in STATISTICS:
         raise ValueError(f"statistic is '{name}', expected one of {', '.join(STATISTICS)}")
-    known = np.isfinite(truth) & np.isfinite(pred)
-    return STATISTICS[name](truth[known].astype(float), pred[known].astype(float)) if known.any() else float("nan")
+    vectors = np.stack([truth, pred, *more]).astype(float)
+    known = np.isfinite(vectors).all(0)
+    return STATISTICS[name](*vectors[:, known]) if known.any() else float("nan")
 
 
 class CohortMetric(CumulativeIterationMetric):
