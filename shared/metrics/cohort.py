@@ -99,10 +99,9 @@ def matched_auc(truth: np.ndarray, pred: np.ndarray, by: np.ndarray, ratio: floa
     return float(((gap > 0) + 0.5 * (gap == 0))[alike].mean()) if alike.any() else float("nan")
 
 
-STATISTICS: dict[str, Callable[..., float]] = {
-    f.__name__: f
-    for f in (mae, p90, rmse, pearson_r, bias, bias_slope, accuracy, auc, auprc, sensitivity, specificity, ece, matched_auc)
-}
+OF_ERRORS = (mae, p90, rmse, pearson_r, bias, bias_slope)
+OF_CLASSES = (accuracy, auc, auprc, sensitivity, specificity, ece, matched_auc)
+STATISTICS: dict[str, Callable[..., float]] = {f.__name__: f for f in (*OF_ERRORS, *OF_CLASSES)}
 
 
 def statistic(name: str, truth: np.ndarray, pred: np.ndarray, *more: np.ndarray) -> float:

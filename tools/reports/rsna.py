@@ -28,8 +28,8 @@ CAPTIONS = {
     "classes": "Films of each class, and with target 0 and 1: only opacities count as pneumonia.",
     "tags": "View, sex and age in each class, as shares of the class; the number on a bar is that of the films. Where views or "
     "ages differ between classes, a network may learn them in place of the disease.",
-    "pixels": "Pixel spacing and mean intensity (0 black, 1 white, after the window) in each class: differences that have nothing "
-    "to do with lungs.",
+    "pixels": "Pixel spacing and mean intensity (0 black, 1 white, after the window) in each class: differences that have "
+    "nothing to do with lungs.",
     "examples": "Films as read, bones bright. From left to right films whose mean intensity is spread over that of the class.",
 }
 
