@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def write_film(
     Raises:
         ValueError: GDCM cannot compress it like that.
     """
+    import pydicom
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
@@ -55,33 +57,44 @@ def write_film(
     film.BitsStored, film.PixelRepresentation = film.BitsAllocated, 0
     if spacing is not None:
         film.PixelSpacing = [f"{mm:.10g}" for mm in spacing]
-    for name, value in (tags or {}).items():
-        setattr(film, name, value)
+    film.StudyInstanceUID, film.SeriesInstanceUID = (generate_uid(entropy_srcs=[uid, part]) for part in ("study", "series"))
+    with pydicom.config.disable_value_validation():  # ages without a unit are among what is to be written
+        for name, value in (tags or {}).items():
+            setattr(film, name, value)
     film.HighBit = film.BitsStored - 1
     film.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
     film["PixelData"].VR = "OW" if film.BitsAllocated > 8 else "OB"
+    if syntax != "raw":
+        _compress(film, syntax)
     with atomic_write(path) as temporary:
         film.save_as(temporary, enforce_file_format=True)
-        if syntax != "raw":
-            _compress(temporary, syntax)
 
 
-def _compress(path: Path, syntax: str) -> None:
+def _compress(film, syntax: str) -> None:
+    """Replace the pixels of a pydicom dataset by compressed ones; its other elements stay as they are."""
     import gdcm
+    import pydicom
 
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    change = gdcm.ImageChangeTransferSyntax()
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
     change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, SYNTAXES[syntax][0])))
-    done = reader.Read()
-    if done:
-        change.SetInput(reader.GetImage())
-        done = change.Change()
-    if done:
-        writer = gdcm.ImageWriter()
-        writer.SetFileName(str(path))
-        writer.SetFile(reader.GetFile())
-        writer.SetImage(change.GetOutput())
-        done = writer.Write()
-    if not done:
-        raise ValueError(f"{path}: GDCM cannot compress it as {syntax}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "film.dcm")
+        film.save_as(path, enforce_file_format=True)
+        reader.SetFileName(path)
+        done = reader.Read()
+        if done:
+            change.SetInput(reader.GetImage())
+            done = change.Change()
+        if done:
+            writer.SetFileName(path)
+            writer.SetFile(reader.GetFile())
+            writer.SetImage(change.GetOutput())
+            done = writer.Write()
+        if not done:
+            raise ValueError(f"GDCM cannot compress {film.Rows} x {film.Columns} pixels of {film.BitsStored} bits as {syntax}")
+        compressed = pydicom.dcmread(path)
+    film.PixelData = compressed.PixelData
+    film["PixelData"].VR, film["PixelData"].is_undefined_length = "OB", True
+    film.file_meta.TransferSyntaxUID = compressed.file_meta.TransferSyntaxUID
+    if syntax == "jpeg":
+        film.LossyImageCompression = "01"

@@ -70,7 +70,7 @@ def _of_cohort(rows: list[Mapping[str, str]], name: str, truth: str, pred: str, 
     rng, values = np.random.default_rng(0), []
     for _ in range(RESAMPLES if len(pairs) > 1 else 0):
         values.append(statistic(name, *pairs[rng.integers(len(pairs), size=len(pairs))].T))
-    low, high = np.nanpercentile(values, [2.5, 97.5]) if values else (math.nan, math.nan)
+    low, high = np.nanpercentile(values, [2.5, 97.5]) if np.isfinite(values).any() else (math.nan, math.nan)
     return {
         "mean": round(statistic(name, *pairs.T), 4),
         "median": None,

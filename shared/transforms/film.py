@@ -36,7 +36,10 @@ def read_header(path: str | os.PathLike, pixels: bool = False):
     import pydicom  # slow to import, and the other bundles need none
 
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=not pixels)
+        with pydicom.config.disable_value_validation():  # an age without unit is no reason to warn
+            header = pydicom.dcmread(path, stop_before_pixels=not pixels)
+            for name in (*TAGS.values(), "PatientID", "SOPInstanceUID", *SPACINGS):
+                header.get(name)  # values are converted when they are first asked for
     except Exception as error:  # a damaged file makes pydicom raise a dozen types
         raise ValueError(f"{path}: not a readable DICOM file ({describe(error)[:200]})") from None
     if "Rows" not in header and "SOPClassUID" not in header:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from shared.errors import InputError
 from shared.transforms import LoadFilmd
+from tools import scores
 from tools.baseline import baseline
 from tools.baselines.nih_pixels import fit
 from tools.datasets import nih, rsna
@@ -143,7 +144,7 @@ def nih_films(tmp_path):
     rng, rows = np.random.default_rng(0), []
     for i in range(20):
         values = np.full((64, 64), 90.0)
-        values[20:40, 20:40] = 160 if i % 2 else 110
+        values[tuple(slice(8 + 24 * (i % 2), 28 + 24 * (i % 2)) for _ in range(2))] = 160
         values += rng.normal(0, 4 + 4 * (i % 2), values.shape)
         Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(tmp_path / f"{i:08d}_000.png")
         label = ("No Finding", "Pneumonia|Effusion")[i % 2] if i != 18 else "Effusion"
@@ -155,7 +156,8 @@ def nih_films(tmp_path):
     return tmp_path
 
 
-def test_nih_films_become_dicom_with_tags_and_their_true_shape(nih_films, tmp_path_factory, capsys):
+def test_nih_films_become_dicom_with_tags_and_their_true_shape(nih_films, tmp_path_factory, capsys, monkeypatch):
+    monkeypatch.setattr(scores, "RESAMPLES", 50)
     out = tmp_path_factory.mktemp("dicom")
     prepare(
         "nih", str(nih_films), output=str(out / "datalist.json"), dicom=str(out / "films"), folds=2, validation=0, workers=1

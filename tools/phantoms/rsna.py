@@ -22,7 +22,8 @@ from ..datasets.rsna import CLASSES, IMAGES, INFO, LABELS
 from ..films import SYNTAXES, write_film
 
 SHARES = (8851, 11821, 6012)  # films of each class in the release
-SPACINGS = (0.139, 0.143, 0.168, 0.171, 0.194)  # mm; as in the release, whatever the number of pixels
+# mm, of 1024 pixels; the release has the spacing of the original films, of some 2500 pixels, so chests are 15 cm wide in it
+SPACINGS = (0.139, 0.143, 0.168, 0.171, 0.194)
 QUIRKS_FROM = 6  # so many films are needed for one of impossible age and one without view
 
 
@@ -119,7 +120,8 @@ def rsna(directory: str, cases: int = 12, seed: int = 0, size: int = 1024, synta
             tags |= {"PatientAge": "155"} if index == 2 else {"ViewPosition": ""} if index == 4 else {}
         kind = list(SYNTAXES)[index % len(SYNTAXES)] if syntax == "mixed" else syntax
         pixels = paint(rng, film, size)
-        write_film(root / IMAGES / f"{film.name}.dcm", pixels, f"rsna {film.name}", (film.spacing,) * 2, tags, kind)
+        spacing = (film.spacing * 1024 / size,) * 2
+        write_film(root / IMAGES / f"{film.name}.dcm", pixels, f"rsna {film.name}", spacing, tags, kind)
         films.append(film)
     _write(root / LABELS, ("patientId", "x", "y", "width", "height", "Target"), _label_rows(films, size))
     # as in the release, a patient with several boxes comes several times here, too
