@@ -138,7 +138,9 @@ def compare(
     pattern: Sequence[int | str],
     vectors: Mapping[str, int] | None = None,
 ) -> None:
-    """Run both on random images (and vectors, as `graph` says), the smallest that `pattern` allows and two of random sizes, and print how they differ.
+    """Run both on random images (and vectors, as `graph` says) and print how they differ.
+
+    The images are the smallest that `pattern` allows, and two of random sizes.
 
     Raises:
         ValueError: the exported network refuses a size, or a value differs by more than TOLERANCE.
