@@ -113,10 +113,13 @@ def row_item(row: Row) -> dict:
 def negatives_per_positive(cases: Sequence[dict], key: str = "target") -> float:
     """How many cases without the disease there are for each with it: the weight of a positive in a balanced loss.
 
+    Cases that do not say are left out; 1 where none does, since loading one then says what is wrong.
+
     Raises:
         InputError: there are not both.
     """
-    positive = sum(item[key] == 1 for item in cases)
-    if not 0 < positive < len(cases):
-        raise InputError(f"{positive} of {len(cases)} training cases have {key} 1, expected some with and some without")
-    return (len(cases) - positive) / positive
+    told = [item[key] for item in cases if key in item]
+    positive = sum(value == 1 for value in told)
+    if told and not 0 < positive < len(told):
+        raise InputError(f"{positive} of {len(told)} training cases have {key} 1, expected some with and some without")
+    return (len(told) - positive) / positive if told else 1.0

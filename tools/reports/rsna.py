@@ -157,7 +157,7 @@ def pixel_chart(facts: Sequence[Facts]) -> Figure:
             if not len(values):
                 continue
             few = rng.choice(values, min(len(values), 500), replace=False)
-            axis.scatter(few, y + rng.uniform(-0.25, 0.25, len(few)), s=9, color=colour, alpha=0.5, linewidths=0)
+            axis.scatter(few, y + rng.uniform(-0.25, 0.25, len(few)), s=16, color=colour, alpha=0.5, linewidths=0)
             axis.boxplot(values, orientation="horizontal", positions=[y], widths=0.6, showfliers=False, **style)
         axis.set_yticks(range(len(rows)), list(rows))
         axis.invert_yaxis()
