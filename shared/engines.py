@@ -9,7 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import ignite.distributed as idist
-from ignite.engine import Engine, State
+from ignite.engine import Engine, Events, State
 from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 
@@ -32,6 +32,7 @@ class CaseEvaluator(SupervisedEvaluator):
         self.behind = Engine(lambda engine, batch: None)
         self.behind.register_events(*IterationEvents)
         super().__init__(*args, **kwargs)
+        super().add_event_handler(Events.EPOCH_COMPLETED, self._wait)  # handlers of COMPLETED may count on all cases
         self.failures: dict[str, str] = {}
         self.logger = logging.getLogger(type(self).__name__)
 
@@ -63,10 +64,13 @@ class CaseEvaluator(SupervisedEvaluator):
         except Exception as error:
             self._fail(case, error)
             return None
-        if self.waiting is not None:
-            self.waiting.result()
+        self._wait()
         self.waiting = self.thread.submit(self._complete, case, batchdata, output)
         return None
+
+    def _wait(self) -> None:
+        if self.waiting is not None:
+            self.waiting.result()
 
     def _complete(self, case: str, batch: dict, output: dict) -> None:
         self.behind.state = State(batch=batch, output=output)

@@ -163,7 +163,10 @@ def measure_inference(
             print(f"run {turn} of {label}: {seconds:.1f} s, peak memory {peak:.2f} GiB")
     for label, contender in measured.items():
         out = folder / f"{label}_stages"
-        contender.stages, _ = run_stages("inference", contender.files, {**contender.options, "output_dir": str(out)}, folder)
+        options = {**contender.options, "output_dir": str(out)}
+        if "workers" in ConfigParser.load_config_files(contender.files):
+            options["workers"] = 0  # clocks in other processes are not seen
+        contender.stages, _ = run_stages("inference", contender.files, options, folder)
         contender.dice = mean_dice(bundles.folder(name), kind, data, out)
     result: dict = {"contenders": {label: contender.measured() for label, contender in measured.items()}}
     if against:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from shared.handlers import age_figure
@@ -26,8 +27,8 @@ def crossvalidate(
 ) -> None:
     """Train on each fold's training section and score its testing section, which together are all subjects once.
 
-    Writes per_case.csv, summary.json and, where ages are predicted, age.png. Folds come from `prepare ... --folds K
-    --validation 0`: no fold chooses anything by its testing section, and as there is no validation section the last epoch's
+    Writes per_case.csv, summary.json and, where ages are predicted, age.png. Folds come from `prepare ... --folds K`, with
+    --validation 0 for bundles that choose nothing: no fold chooses anything by its testing section, and the last epoch's
     weights count. A fold that is finished in output_dir is not trained again.
 
     Args:
@@ -55,8 +56,10 @@ def crossvalidate(
     for number, fold in enumerate(folds, 1):
         root = output / f"fold{number}"
         common = {"dataset_dir": str(dataset), "datalist": str(fold)}
-        # scored on what they were trained on: the weights of the last epoch are kept, whatever that score
-        training = {**common, "validate::section": "training", "val_interval": "@max_epochs", **overrides}
+        # looked at once, after the last epoch, so these weights are kept, whatever the score; what is left to be chosen for
+        # given weights, such as a threshold, comes from there
+        section = "validation" if json.loads(fold.read_text()).get("validation") else "training"
+        training = {**common, "validate::section": section, "val_interval": "@max_epochs", **overrides}
         begin = {"finetune": start} if start else {}
         if first:
             _train(bundle, ("train", *_words(first)), root / "first", {**training, **begin})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -47,18 +47,20 @@ def export(name: str, format: str, output: str | None = None) -> None:
     root = bundles.folder(name)
     path = Path(output).expanduser() if output else root / "models" / f"model.{format}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    network, image = load_network(root), bundles.metadata(name)["network_data_format"]["inputs"]["image"]
+    network, inputs = load_network(root), bundles.metadata(name)["network_data_format"]["inputs"]
+    image = inputs["image"]
     channels, pattern = image["num_channels"], image["spatial_shape"]
+    vectors = {key: value["num_channels"] for key, value in inputs.items() if not value["spatial_shape"]}
     with atomic_write(path) as temporary:
         with bundles.quiet():
             if format == "ts":
                 temporary.write_bytes(torchscript(root, path.name))
             elif format == "onnx":
-                write_onnx(graph(network, channels, pattern), temporary, root / WEIGHTS)
+                write_onnx(graph(network, channels, pattern, vectors), temporary, root / WEIGHTS, vectors)
             else:
-                torch.export.save(graph(network, channels, pattern), temporary)
+                torch.export.save(graph(network, channels, pattern, vectors), temporary)
             exported = LOADERS[format](temporary)
-        compare(network, exported, channels, pattern)
+        compare(network, exported, channels, pattern, vectors)
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
@@ -78,8 +80,16 @@ def shape(pattern: Sequence[int | str], multiples: Sequence[int]) -> tuple[int, 
     return tuple(fake_shape([side], n=n, any=32 * n)[0] for side, n in zip(pattern, multiples, strict=True))
 
 
-def graph(network: torch.nn.Module, channels: int, pattern: Sequence[int | str]) -> torch.export.ExportedProgram:
+def graph(
+    network: torch.nn.Module, channels: int, pattern: Sequence[int | str], vectors: Mapping[str, int] | None = None
+) -> torch.export.ExportedProgram:
     """The network as a graph of operators whose batch and spatial sizes are free where `pattern` is no number.
+
+    Args:
+        network: takes an image and `vectors`.
+        channels: of the image.
+        pattern: spatial shape of the image, as in metadata.json.
+        vectors: names and lengths of what the network gets beside the image, (B, length) each.
 
     Raises:
         ValueError: the network cannot be exported like that.
@@ -89,7 +99,9 @@ def graph(network: torch.nn.Module, channels: int, pattern: Sequence[int | str])
     free = {0: torch.export.Dim.DYNAMIC}
     free |= {axis: torch.export.Dim.DYNAMIC for axis, side in enumerate(pattern, 2) if isinstance(side, str)}
     try:
-        program = torch.export.export(network, (image,), dynamic_shapes=(free,))
+        more = tuple(torch.rand(2, length) for length in (vectors or {}).values())
+        shapes = (free, *({0: torch.export.Dim.DYNAMIC} for _ in more))
+        program = torch.export.export(network, (image, *more), dynamic_shapes=shapes)
     except Exception as error:  # of many types
         raise ValueError(f"network_def cannot be exported: {describe(error)[:1000]}") from error
     for node in program.graph.nodes:
@@ -97,14 +109,15 @@ def graph(network: torch.nn.Module, channels: int, pattern: Sequence[int | str])
     return program
 
 
-def write_onnx(program: torch.export.ExportedProgram, path: Path, weights: Path) -> None:
-    """Write a graph as an ONNX file with the input "image", the output "pred" and the SHA-256 of the weights' file.
+def write_onnx(program: torch.export.ExportedProgram, path: Path, weights: Path, vectors: Iterable[str] = ()) -> None:
+    """Write a graph as an ONNX file with the inputs "image" and `vectors`, the output "pred" and the weights' SHA-256.
 
     Raises:
         ValueError: ONNX lacks an operator.
     """
     try:
-        onnx = torch.onnx.export(program, dynamo=True, input_names=["image"], output_names=["pred"], verbose=False)
+        names = {"input_names": ["image", *vectors], "output_names": ["pred"]}
+        onnx = torch.onnx.export(program, dynamo=True, verbose=False, **names)
     except Exception as error:
         raise ValueError(f"network_def cannot be said in ONNX: {describe(error)[:1000]}") from error
     onnx.model.metadata_props["weights"] = sha256(weights)
@@ -118,8 +131,16 @@ LOADERS: dict[str, Callable[[Path], Callable]] = {
 }
 
 
-def compare(network: torch.nn.Module, exported: Callable, channels: int, pattern: Sequence[int | str]) -> None:
-    """Run both on random images, the smallest that `pattern` allows and two of random sizes, and print how they differ.
+def compare(
+    network: torch.nn.Module,
+    exported: Callable,
+    channels: int,
+    pattern: Sequence[int | str],
+    vectors: Mapping[str, int] | None = None,
+) -> None:
+    """Run both on random images (and vectors, as `graph` says) and print how they differ.
+
+    The images are the smallest that `pattern` allows, and two of random sizes.
 
     Raises:
         ValueError: the exported network refuses a size, or a value differs by more than TOLERANCE.
@@ -130,11 +151,12 @@ def compare(network: torch.nn.Module, exported: Callable, channels: int, pattern
     sizes += [(1, torch.randint(2, most + 1, (len(pattern),), generator=random).tolist()) for _ in range(2)]
     for batch, multiples in sizes:
         image = torch.rand(batch, channels, *shape(pattern, multiples), generator=random)
+        more = [torch.rand(batch, length, generator=random) for length in (vectors or {}).values()]
         said = " x ".join(map(str, image.shape))
         with torch.no_grad():
-            expected = network(image)
+            expected = network(image, *more)
             try:
-                error = float((exported(image) - expected).abs().max())
+                error = float((exported(image, *more) - expected).abs().max())
             except Exception as reason:
                 raise ValueError(f"the exported network fails on an image of {said}: {describe(reason)[:1000]}") from reason
         print(f"image {said}: largest absolute error {error:.1e}")

@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from shared.paths import atomic_write
+from tqdm import tqdm
+
+from shared.paths import atomic_write, writable_dir
 
 from . import datasets
 from .parallel import unordered
@@ -54,11 +56,12 @@ def prepare(
     dataset: str,
     directory: str,
     output: str | None = None,
-    seed: int = 0,
-    validation: float = 0.1,
-    testing: float = 0.2,
+    seed: int | None = None,
+    validation: float | None = None,
+    testing: float | None = None,
     folds: int = 0,
     bias_field: str | None = None,
+    dicom: str | None = None,
     workers: int = 2,
 ) -> None:
     """Check a dataset and write its datalist; prints counts, every problem and oddity. Cases with a problem are left out.
@@ -69,14 +72,24 @@ def prepare(
         dataset: brats, ixi, ... (a module of tools/datasets).
         directory: the dataset's folder, which becomes --dataset_dir of the bundle.
         output: the datalist; by default datalist.json in that folder.
-        seed: of the split.
-        validation: share of the subjects.
-        testing: share of the subjects.
+        seed: of the split; by default 0, or what the dataset is usually split with (its SPLIT).
+        validation: share of the subjects; by default 0.1.
+        testing: share of the subjects; by default 0.2, or the dataset's.
         folds: also write datalist_fold1.json, ... beside the datalist, for cross-validation in that many folds.
         bias_field: a folder for N4-corrected copies, which the datalist then names (needs the extra `n4`).
+        dicom: a folder for copies as DICOM with the table's tags in them, which the datalist then names (nih).
         workers: processes for checking and correction.
+
+    Raises:
+        ValueError: copies as DICOM are asked for of a dataset that has no table of tags.
     """
     reader = load(datasets, dataset)
+    if dicom is not None and not hasattr(reader, "to_dicom"):
+        raise ValueError(f"--dicom is not for {dataset}")
+    usual = {"seed": 0, "validation": 0.1, "testing": 0.2, **getattr(reader, "SPLIT", {})}
+    seed = usual["seed"] if seed is None else seed
+    validation = usual["validation"] if validation is None else validation
+    testing = usual["testing"] if testing is None else testing
     root = Path(directory).expanduser().resolve()
     cases = reader.read(str(root))
     problems, findings = check_all(reader.check, cases, workers)
@@ -104,6 +117,9 @@ def prepare(
         from .bias_field import correct_cases
 
         good = correct_cases(good, root, Path(bias_field).expanduser().resolve(), workers)
+    if dicom is not None:
+        folder = Path(writable_dir(dicom))
+        good, rest = ([reader.to_dicom(i, folder) for i in tqdm(part, desc="dicom", unit="film")] for part in (good, rest))
     final = {item["case"]: _relative(item, root) for item in [*good, *rest]}
     path.parent.mkdir(parents=True, exist_ok=True)
     for file, sections in lists.items():

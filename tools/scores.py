@@ -29,7 +29,8 @@ def summarise(rows: Iterable[Mapping[str, str]], cohort: Mapping[str, Sequence[s
         rows: one a case.
         cohort: names of scores with a statistic of shared.metrics and the columns of truth and prediction,
             `{"age_mae": ["mae", "age", "age_pred"]}`; their value stands under "mean", and there is no median. A fourth
-            entry is a regular expression: only cases in whose name it is found count.
+            entry says which cases count: those in whose name a regular expression is found, or whose columns have these
+            values, {"view": "AP"}. For `matched_auc` it is the column by which cases are matched.
     """
     if cohort:
         rows = list(rows)
@@ -55,14 +56,21 @@ def summarise(rows: Iterable[Mapping[str, str]], cohort: Mapping[str, Sequence[s
     return summary
 
 
-def _of_cohort(rows: list[Mapping[str, str]], name: str, truth: str, pred: str, cases: str = "") -> dict:
-    chosen = [row for row in rows if re.search(cases, row["case"])]
-    pairs = np.array([[float(row[key] or "nan") for key in (truth, pred)] for row in chosen]).reshape(-1, 2)
+def _of_cohort(rows: list[Mapping[str, str]], name: str, truth: str, pred: str, cases: str | Mapping[str, str] = "") -> dict:
+    keys = [truth, pred]
+    if name == "matched_auc":
+        keys.append(str(cases))
+        chosen = rows
+    elif isinstance(cases, Mapping):
+        chosen = [row for row in rows if all(row.get(key) == value for key, value in cases.items())]
+    else:
+        chosen = [row for row in rows if re.search(cases, row["case"])]
+    pairs = np.array([[float(row.get(key) or "nan") for key in keys] for row in chosen]).reshape(-1, len(keys))
     pairs = pairs[np.isfinite(pairs).all(1)]
     rng, values = np.random.default_rng(0), []
     for _ in range(RESAMPLES if len(pairs) > 1 else 0):
         values.append(statistic(name, *pairs[rng.integers(len(pairs), size=len(pairs))].T))
-    low, high = np.nanpercentile(values, [2.5, 97.5]) if values else (math.nan, math.nan)
+    low, high = np.nanpercentile(values, [2.5, 97.5]) if np.isfinite(values).any() else (math.nan, math.nan)
     return {
         "mean": round(statistic(name, *pairs.T), 4),
         "median": None,

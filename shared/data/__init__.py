@@ -3,6 +3,7 @@
 from .cases import find_cases, find_images, image_files, unfinished
 from .datalist import read_datalist
 from .datasets import CaseDataset, cached_dataset
+from .films import find_films, negatives_per_positive
 from .pairs import PairDataset, find_pairs
 from .writers import AtomicNibabelWriter, case_name
 
@@ -13,9 +14,11 @@ __all__ = [
     "cached_dataset",
     "case_name",
     "find_cases",
+    "find_films",
     "find_images",
     "find_pairs",
     "image_files",
+    "negatives_per_positive",
     "read_datalist",
     "unfinished",
 ]

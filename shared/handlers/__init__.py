@@ -1,6 +1,8 @@
 """Handlers that training, evaluation and inference of every bundle attach by name."""
 
 from .atlas import AtlasFiles
+from .calibration import Calibration
+from .cam import CamPictures
 from .case_table import CaseTable, RegionVolumes
 from .checkpoints import Checkpoints
 from .curves import TrainingCurves
@@ -15,6 +17,8 @@ from .weights import FineTune, WeightsLoader
 __all__ = [
     "AgeScatter",
     "AtlasFiles",
+    "Calibration",
+    "CamPictures",
     "CasePictures",
     "CaseTable",
     "Checkpoints",

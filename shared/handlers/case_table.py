@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from monai.engines.utils import IterationEvents
 
 from ..distributed import taking_turns
 from ..paths import atomic_write
+
+SLOW = 0.03  # seconds
 
 
 def read_rows(path: str | os.PathLike) -> dict[str, dict[str, str]]:
@@ -73,6 +76,7 @@ class CaseTable:
         path: the CSV.
         measure: called with a case's "pred", returns its columns.
         columns: keys of the output, each a tensor with one number, that become columns; empty where the number is NaN.
+        texts: keys of the case or its output that become columns as they are, such as names.
         metrics: metric names with the names of their channels, `{"dice": ["TC", "WT", "ET"]}` makes dice_TC, ...
     """
 
@@ -82,13 +86,18 @@ class CaseTable:
         measure: Callable | None = None,
         columns: Sequence[str] = (),
         metrics: Mapping[str, Sequence[str]] | None = None,
+        texts: Sequence[str] = (),
     ):
+        self.texts = list(texts)
         self.path, self.measure, self.columns, self.metrics = Path(path), measure, list(columns), dict(metrics or {})
         self.cases: list[str] = []
+        self.pending: dict[str, dict] = {}
+        self.written, self.seconds = 0.0, 0.0  # when the file was last written, and how long that took
 
     def attach(self, engine: Engine) -> None:
         # inside the iteration, where CaseEvaluator guards it
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self.case_completed)
+        engine.add_event_handler(Events.COMPLETED, self.flush)
         if self.metrics:
             engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self.cases.clear())
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.epoch_completed)
@@ -98,6 +107,7 @@ class CaseTable:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
             self.cases.append(item["case"])
             row = self.measure(output["pred"]) if self.measure is not None else {}
+            row |= {key: str(output.get(key, item.get(key, ""))) for key in self.texts}
             row |= {key: _number(output[key]) for key in self.columns}
             if row:
                 self._write({item["case"]: row})
@@ -113,6 +123,19 @@ class CaseTable:
             self._write(rows)
 
     def _write(self, rows: Mapping[str, Mapping]) -> None:
+        self.pending |= rows
+        # a table of thousands takes long to write: not after every case, but so that it takes a twentieth of the time at most
+        if self.seconds < SLOW or time.perf_counter() - self.written > 20 * self.seconds:
+            self.flush()
+
+    def flush(self, engine: Engine | None = None) -> None:
+        """Write the rows that are not yet in the file."""
+        if not self.pending:
+            return
+        start = time.perf_counter()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with taking_turns(self.path):
-            write_rows(self.path, {**read_rows(self.path), **rows})
+            write_rows(self.path, {**read_rows(self.path), **self.pending})
+        self.pending = {}
+        self.written = time.perf_counter()
+        self.seconds = self.written - start

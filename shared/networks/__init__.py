@@ -3,12 +3,14 @@
 from .age import AgeSexNet
 from .onnx import OnnxNetwork
 from .regional import HalfResolution, RegionalRegressor
+from .tagged import ImageTagNet
 from .template import TemplateNet
 from .velocity import RegistrationNet
 
 __all__ = [
     "AgeSexNet",
     "HalfResolution",
+    "ImageTagNet",
     "OnnxNetwork",
     "RegionalRegressor",
     "RegistrationNet",

@@ -19,7 +19,7 @@ class OnnxNetwork(torch.nn.Module):
     about 10 may differ by some 0.01.
 
     Args:
-        path: the ONNX file, with one input and one output.
+        path: the ONNX file, with the image as its first input, and one output.
         device: where the images are.
         checkpoint: the weights that the file should have; `python -m tools export` notes their SHA-256 in it.
 
@@ -54,9 +54,13 @@ class OnnxNetwork(torch.nn.Module):
         noted = self.session.get_modelmeta().custom_metadata_map.get("weights")
         if noted and checkpoint is not None and Path(checkpoint).is_file() and sha256(checkpoint) != noted:
             raise InputError(f"{path} was exported from other weights than {checkpoint}: export it again")
-        self.input = self.session.get_inputs()[0].name
+        self.inputs = [given.name for given in self.session.get_inputs()]
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Map an image (B, C, H, W, D), or (B, C, H, W), to the network's output on the image's device."""
-        (output,) = self.session.run(None, {self.input: image.float().cpu().numpy()})
+    def forward(self, image: torch.Tensor, *more: torch.Tensor, **named: torch.Tensor) -> torch.Tensor:
+        """Map an image (B, C, H, W, D), or (B, C, H, W), to the network's output on the image's device.
+
+        Further inputs, in the file's order or by name, are vectors (B, length).
+        """
+        given = dict(zip(self.inputs, (image, *more), strict=False)) | named
+        (output,) = self.session.run(None, {name: value.float().cpu().numpy() for name, value in given.items()})
         return torch.from_numpy(output).to(image.device)

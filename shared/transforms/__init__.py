@@ -2,33 +2,44 @@
 
 from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, TakeSliced, read_atlas
 from .crop import RandShareCropd
+from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd
 from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
 from .regions import GroupLabelsd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
-from .synthesis import RandContrastd
+from .synthesis import RandContrastd, RandJpegd
+from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld, tag_count
 
 __all__ = [
     "AlignHeadd",
+    "Clahed",
     "CropHeadd",
+    "DecideFilmd",
+    "EncodeTagsd",
+    "FitFilmd",
     "FixedHeadd",
     "GroupLabelsd",
     "LabelsToRegionsd",
     "LoadCased",
+    "LoadFilmd",
     "LoadLabeld",
     "MovePaird",
     "PersonToLabeld",
     "RandContrastd",
+    "RandJpegd",
     "RandShareCropd",
     "RegionsToLabelsd",
+    "ResampleFilmd",
     "ScorePaird",
     "SmoothForSpacingd",
     "SplitPersond",
     "StackPaird",
     "TakeSliced",
+    "TargetToLabeld",
     "check_image",
     "check_same_grid",
     "head_box",
     "read_atlas",
+    "tag_count",
 ]

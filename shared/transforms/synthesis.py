@@ -1,7 +1,10 @@
-"""Images of random contrast from label maps, for networks that are to work with any contrast."""
+"""Changes that a network should not care for: random contrast from label maps, traces of compression."""
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
@@ -61,3 +64,37 @@ class RandContrastd(RandomizableTransform, MapTransform):
         spreads = torch.from_numpy(self.R.uniform(0, self.spread, count)).float()
         noise = torch.from_numpy(self.R.standard_normal(tuple(image.shape)).astype("float32"))
         return (means[parts] + spreads[parts] * noise).clamp(0, 1).to(image.device)
+
+
+class RandJpegd(RandomizableTransform, MapTransform):
+    """Compress an image (1, rows, columns) as JPEG and read it back: what is lost then tells the network nothing.
+
+    Args:
+        keys: images of any values; the 256 grey levels go from the smallest to the largest.
+        prob: share of the images.
+        quality: from the worst to the best, 1 to 95.
+    """
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.3, quality: tuple[int, int] = (15, 90)):
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.quality = quality
+
+    def __call__(self, data):
+        from PIL import Image
+
+        item = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return item
+        quality = int(self.R.randint(self.quality[0], self.quality[1] + 1))
+        for key in self.key_iterator(item):
+            plain = item[key].as_subclass(torch.Tensor)
+            low, high = float(plain.min()), float(plain.max())
+            scale = (high - low) / 255 or 1.0
+            file = io.BytesIO()
+            Image.fromarray(((plain[0] - low) / scale).round().byte().numpy()).save(file, "JPEG", quality=quality)
+            with Image.open(file) as image:
+                read = torch.from_numpy(np.asarray(image).astype(np.float32))[None] * scale + low
+            item[key] = MetaTensor(read, meta=item[key].meta) if isinstance(item[key], MetaTensor) else read
+        return item

@@ -24,9 +24,33 @@ def test_values_that_can_be_reckoned_by_hand():
     assert statistic("auc", male, prob) == 0.75
 
 
+def test_classes_and_probabilities():
+    truth, decision = np.array([1.0, 1, 1, 0, 0]), np.array([1.0, 0, 1, 0, 1])
+    assert statistic("sensitivity", truth, decision) == pytest.approx(2 / 3)
+    assert statistic("specificity", truth, decision) == pytest.approx(1 / 2)
+    assert math.isnan(statistic("specificity", np.ones(2), np.ones(2)))
+    # four at 0.75, of whom two are sick, and one at 1 who is
+    prob = np.array([0.75, 0.75, 1.0, 0.75, 0.75])
+    assert statistic("ece", truth, prob) == pytest.approx(4 / 5 * 0.25)
+    # in order of probability sick, well, sick: precision 1 at recall 1/2, 2/3 at recall 1
+    assert statistic("auprc", np.array([1.0, 0, 1]), np.array([0.9, 0.5, 0.1])) == pytest.approx(0.5 + 0.5 * 2 / 3)
+
+
+def test_matching_removes_what_the_size_of_files_tells():
+    rng = np.random.default_rng(0)
+    size = rng.uniform(100, 1000, 400)
+    truth = (size + rng.normal(0, 100, 400) > 500).astype(float)
+    assert statistic("auc", truth, size) > 0.9
+    assert 0.4 < statistic("matched_auc", truth, size, size) < 0.7  # 10 % of the size are left
+    lungs = truth + rng.normal(0, 1, 400)
+    assert statistic("matched_auc", truth, lungs, size) == pytest.approx(statistic("auc", truth, lungs), abs=0.06)
+    assert math.isnan(statistic("matched_auc", np.array([0.0, 1]), np.array([0.1, 0.9]), np.array([1.0, 2])))
+
+
 def test_nothing_known_is_nan():
     for name in STATISTICS:
-        assert math.isnan(statistic(name, np.array([np.nan]), np.array([1.0])))
+        more = [np.array([1.0])] if name == "matched_auc" else []
+        assert math.isnan(statistic(name, np.array([np.nan]), np.array([1.0]), *more))
     assert math.isnan(statistic("auc", np.ones(3), np.array([0.1, 0.2, 0.3])))
     assert math.isnan(statistic("pearson_r", np.ones(3), np.arange(3.0)))
     with pytest.raises(ValueError, match="expected one of mae"):

@@ -12,10 +12,10 @@ import numpy as np
 
 from shared.data import image_files
 from shared.data.cases import split_name
+from shared.data.table import Row, read_table
 from shared.errors import InputError
+from shared.person import parse_age, parse_sex
 from shared.transforms import LoadCased, check_image, check_same_grid
-
-from ..tables import Row, parse_age, parse_sex, read_table
 
 NEEDS = "age"  # the key that training needs of a case
 TABLES = ("ixi.csv", "ixi.xls", "participants.tsv", "participants.csv")  # the first of these in the topmost folder is read

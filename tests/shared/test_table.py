@@ -4,8 +4,9 @@ import sys
 import pytest
 import xlwt
 
+from shared.data.table import read_table
 from shared.errors import InputError
-from tools.tables import parse_age, parse_sex, read_table
+from shared.person import parse_age, parse_sex
 
 FIELDS = {"id": ("subject", "id"), "age": ("age",), "sex": ("sex_id", "sex")}
 

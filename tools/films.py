@@ -1,0 +1,100 @@
+"""Write radiographs as DICOM files, in the compressions that hospitals use."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from shared.paths import atomic_write
+
+SYNTAXES = {  # name: what GDCM calls it, transfer syntax
+    "raw": ("ExplicitVRLittleEndian", "1.2.840.10008.1.2.1"),
+    "jpeg": ("JPEGBaselineProcess1", "1.2.840.10008.1.2.4.50"),
+    "lossless": ("JPEGLosslessProcess14_1", "1.2.840.10008.1.2.4.70"),
+    "jpeg-ls": ("JPEGLSLossless", "1.2.840.10008.1.2.4.80"),
+    "jpeg2000": ("JPEG2000Lossless", "1.2.840.10008.1.2.4.90"),
+    "rle": ("RLELossless", "1.2.840.10008.1.2.5"),
+}
+
+
+def write_film(
+    path: Path,
+    pixels: np.ndarray,
+    uid: str,
+    spacing: tuple[float, float] | None = None,
+    tags: Mapping[str, object] | None = None,
+    syntax: str = "raw",
+) -> None:
+    """Write a radiograph as a DICOM file; it appears whole or not at all.
+
+    Args:
+        path: the file.
+        pixels: uint8 or uint16 (rows, columns).
+        uid: what its SOP instance UID is made of; the same text gives the same one.
+        spacing: PixelSpacing, mm (height, width).
+        tags: further elements by keyword; PhotometricInterpretation, BitsStored and Modality have defaults.
+        syntax: one of SYNTAXES.
+
+    Raises:
+        ValueError: GDCM cannot compress it like that.
+    """
+    import pydicom
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[uid])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    film.Modality, film.PhotometricInterpretation, film.SamplesPerPixel = "DX", "MONOCHROME2", 1
+    film.Rows, film.Columns = pixels.shape
+    film.BitsAllocated = 8 * pixels.dtype.itemsize
+    film.BitsStored, film.PixelRepresentation = film.BitsAllocated, 0
+    if spacing is not None:
+        film.PixelSpacing = [f"{mm:.10g}" for mm in spacing]
+    film.StudyInstanceUID, film.SeriesInstanceUID = (generate_uid(entropy_srcs=[uid, part]) for part in ("study", "series"))
+    with pydicom.config.disable_value_validation():  # ages without a unit are among what is to be written
+        for name, value in (tags or {}).items():
+            setattr(film, name, value)
+    film.HighBit = film.BitsStored - 1
+    film.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
+    film["PixelData"].VR = "OW" if film.BitsAllocated > 8 else "OB"
+    if syntax != "raw":
+        _compress(film, syntax)
+    with atomic_write(path) as temporary:
+        film.save_as(temporary, enforce_file_format=True)
+
+
+def _compress(film, syntax: str) -> None:
+    """Replace the pixels of a pydicom dataset by compressed ones; its other elements stay as they are."""
+    import gdcm
+    import pydicom
+
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, SYNTAXES[syntax][0])))
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "film.dcm")
+        film.save_as(path, enforce_file_format=True)
+        reader.SetFileName(path)
+        done = reader.Read()
+        if done:
+            change.SetInput(reader.GetImage())
+            done = change.Change()
+        if done:
+            writer.SetFileName(path)
+            writer.SetFile(reader.GetFile())
+            writer.SetImage(change.GetOutput())
+            done = writer.Write()
+        if not done:
+            raise ValueError(f"GDCM cannot compress {film.Rows} x {film.Columns} pixels of {film.BitsStored} bits as {syntax}")
+        compressed = pydicom.dcmread(path)
+    film.PixelData = compressed.PixelData
+    film["PixelData"].VR, film["PixelData"].is_undefined_length = "OB", True
+    film.file_meta.TransferSyntaxUID = compressed.file_meta.TransferSyntaxUID
+    if syntax == "jpeg":
+        film.LossyImageCompression = "01"
