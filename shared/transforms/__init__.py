@@ -2,16 +2,21 @@
 
 from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, TakeSliced, read_atlas
 from .crop import RandShareCropd
+from .degrade import Degraded, RandDegraded
 from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
 from .regions import GroupLabelsd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
+from .scale import ScaleHeadd, head_mask
+from .superres import FinerGridd, ScorePatchd, ScoreSuperResolutiond
 from .synthesis import RandContrastd
 
 __all__ = [
     "AlignHeadd",
     "CropHeadd",
+    "Degraded",
+    "FinerGridd",
     "FixedHeadd",
     "GroupLabelsd",
     "LabelsToRegionsd",
@@ -20,9 +25,13 @@ __all__ = [
     "MovePaird",
     "PersonToLabeld",
     "RandContrastd",
+    "RandDegraded",
     "RandShareCropd",
     "RegionsToLabelsd",
     "ScorePaird",
+    "ScaleHeadd",
+    "ScorePatchd",
+    "ScoreSuperResolutiond",
     "SmoothForSpacingd",
     "SplitPersond",
     "StackPaird",
@@ -30,5 +39,6 @@ __all__ = [
     "check_image",
     "check_same_grid",
     "head_box",
+    "head_mask",
     "read_atlas",
 ]
