@@ -10,6 +10,8 @@ from scipy import ndimage
 
 from .head import AIR
 
+LEAST_SIDE = 4  # voxels: a photograph or a single slice is no volume
+
 
 def head_mask(image: np.ndarray) -> np.ndarray:
     """The head in a volume (H, W, D) with air near 0: the largest piece brighter than air, with its holes.
@@ -36,7 +38,7 @@ class ScaleHeadd(MapTransform):
     """Divide images (1, H, W, D) by their `head_scale`; item["<key>_scale"] becomes that number, a tensor.
 
     Raises:
-        ValueError: no head found.
+        ValueError: no head found, or a side of less than 4 voxels; the message names the file.
     """
 
     def __init__(self, keys: KeysCollection):
@@ -45,7 +47,15 @@ class ScaleHeadd(MapTransform):
     def __call__(self, data):
         item = dict(data)
         for key in self.key_iterator(item):
-            scale = head_scale(item[key][0].numpy(force=True))
-            item[key] = item[key] / scale
+            image = item[key]
+            try:
+                if min(image.shape[1:]) < LEAST_SIDE:
+                    raise ValueError(
+                        f"expected a volume of {LEAST_SIDE} voxels a side or more, found shape {tuple(image.shape[1:])}"
+                    )
+                scale = head_scale(image[0].numpy(force=True))
+            except ValueError as error:
+                raise ValueError(f"{image.meta.get('filename_or_obj', key)}: {error}") from None
+            item[key] = image / scale
             item[f"{key}_scale"] = torch.tensor(scale, dtype=torch.float64)
         return item
