@@ -13,6 +13,7 @@ from torch.nn import functional as F
 GRIDS = ("block", "sample")  # how the finer voxels lie to the coarse ones, see `positions`
 FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in standard deviations
 PROFILES = ("gaussian", "box", "average_pooling")
+NEIGHBOURS, CORRELATION, NOISE = 4, 0.75, 0.01  # of the linear estimate; in coarse voxels, per finer voxel, of the variance
 ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}  # of splines
 
 
@@ -51,6 +52,27 @@ def profile_weights(distances: np.ndarray, factor: int, profile: str, width: flo
     else:
         raise ValueError(f"profile is '{profile}', expected one of {', '.join(PROFILES)}")
     return weights / weights.sum()
+
+
+def linear_weights(factor: int, grid: str) -> np.ndarray:
+    """The best linear estimate of the finer voxels in a coarse one from it and four neighbours on either side of an axis.
+
+    Least squares (a Wiener filter) for Gaussian profiles with a full width at half maximum of one coarse voxel, finer voxels
+    whose correlation falls to 0.75 from one to the next, and a little noise. Along each axis in turn it brings more than half
+    of what a linear filter fitted to images brings over cubic interpolation, and needs no images.
+
+    Returns:
+        (factor, 9), rows sum to 1; (1, 1) for factor 1.
+    """
+    if factor == 1:
+        return np.ones((1, 1))
+    coarse = np.arange(-NEIGHBOURS, NEIGHBOURS + 1) * factor
+    wanted = np.array(positions(factor, grid)) * factor
+    fine = wanted[0] + np.arange(-(NEIGHBOURS + 3) * factor, (NEIGHBOURS + 4) * factor)
+    collect = np.stack([profile_weights(fine - place, factor, "gaussian", 1.0) for place in coarse])
+    seen = collect @ CORRELATION ** np.abs(fine[:, None] - fine) @ collect.T + NOISE * np.eye(len(coarse))
+    weights = CORRELATION ** np.abs(wanted[:, None] - fine) @ collect.T @ np.linalg.inv(seen)
+    return weights / weights.sum(1, keepdims=True)
 
 
 def degrade(

@@ -1,4 +1,4 @@
-"""The bundle from end to end: training, evaluation, inference on every kind of grid, consistency, damaged input, shipped scores."""
+"""The bundle from end to end: training, evaluation, inference on every kind of grid, consistency, damaged input."""
 
 import json
 
@@ -40,9 +40,9 @@ def trained(heads, tmp_path_factory):
     for name, epochs in {"x2": [2], "slices": [2], "broken": [1, 2]}.items():
         factor, patch = FACTORS.get(name, FACTORS["x2"])
         for end in epochs:
-            run(config_file=config("train", BUNDLE), dataset_dir=str(heads), output_dir=str(root / name), factor=factor, patch=patch,
-                max_epochs=end, val_interval=1, precision="float32", resume=end != epochs[0], **{"lr_scheduler::T_max": 2},
-                **SMALL)  # fmt: skip
+            run(config_file=config("train", BUNDLE), dataset_dir=str(heads), output_dir=str(root / name), factor=factor,
+                patch=patch, max_epochs=end, val_interval=1, precision="float32", resume=end != epochs[0],
+                **{"lr_scheduler::T_max": 2}, **SMALL)  # fmt: skip
     return root
 
 
