@@ -93,15 +93,15 @@ class SuperResolutionPictures:
     def columns(self, item: Mapping) -> dict[str, MetaTensor]:
         """The volumes to show, on the finer grid."""
         coarse, white = item["image"][0].numpy(force=True), float(item["image_scale"])
-        shown = {}
-        if "label" in item:
+        shown, known = {}, item.get("label") is not None
+        if known:
             shown["original"] = item["label"][0].numpy(force=True) / white
         for name, method in {"input": "nearest", "cubic": "cubic"}.items():
             shown[name] = interpolate(coarse, self.factor, self.grid, ORDERS[method])
         shown["network"] = item["pred"][0].numpy(force=True) / white
-        for name in ("cubic", "network") if "label" in item else ():
+        for name in ("cubic", "network") if known else ():
             shown[f"difference of {name}"] = shown[name] - shown["original"]
-        if "label" not in item:
+        if not known:
             shown["difference to cubic"] = shown["network"] - shown["cubic"]
         affine = item["pred"].affine
         return {name: MetaTensor(np.ascontiguousarray(volume)[None], affine=affine) for name, volume in shown.items()}

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from ..resolution import GRIDS, linear_weights
 
-SAMPLE = 1  # the grid whose first finer voxel lies in the middle of the coarse one
 DETAIL = 4.0  # about what brings the details to the size of the intensities
 
 
@@ -37,6 +36,7 @@ class SuperResolutionNet(nn.Module):
         if len(factor) != 3 or any(int(f) != f or f < 1 for f in factor) or prod(factor) == 1:
             raise ValueError(f"factor is {list(factor)}, expected three whole numbers of 1 or more, not all 1")
         self.factor = [int(f) for f in factor]
+        self.sample, self.detail = GRIDS.index("sample"), DETAIL  # TorchScript knows no constants of modules
         self.chosen = [grid in grids for grid in GRIDS]
         self.first = nn.Conv3d(2, channels, 3, padding=1)
         units = [
@@ -56,8 +56,8 @@ class SuperResolutionNet(nn.Module):
         tables = [self.linear_0, self.linear_1, self.linear_2]
         sharp = image
         for axis, table in enumerate(tables):
-            sharp = self.along(sharp, table[SAMPLE, 0], axis + 2)
-        start = self.first(torch.cat([image, DETAIL * (sharp - image)], 1))
+            sharp = self.along(sharp, table[self.sample, 0], axis + 2)
+        start = self.first(torch.cat([image, self.detail * (sharp - image)], 1))
         features = start + self.body(start)
         outputs = []
         for grid, head in enumerate(self.heads):

@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from shared.resolution import coarser_affine, degrade, finer_affine, interpolate, positions, rician
+from shared.resolution import coarser_affine, degrade, finer_affine, interpolate, linear_weights, positions, rician
 
 RNG = np.random.default_rng(5)
 
@@ -85,6 +85,23 @@ def test_interpolation_meets_a_ramp(grid):
 def test_nearest_takes_the_voxel_that_holds_it():
     found = interpolate(np.arange(4.0)[:, None, None] * np.ones((1, 2, 2)), [2, 1, 1], "block", 0)
     assert found[:, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_the_linear_estimate_is_least_squares():
+    """Against the filter fitted to many long rows of the stated correlation, by solving the normal equations."""
+    factor, rows, length = 2, 400, 200
+    rows = RNG.standard_normal((rows, length))
+    for i in range(1, length):
+        rows[:, i] = 0.75 * rows[:, i - 1] + np.sqrt(1 - 0.75**2) * rows[:, i]
+    coarse = degrade(torch.from_numpy(rows)[None, :, :, None], [1, factor, 1], "sample")[0, :, :, 0].numpy()
+    coarse = coarse + 0.1 * RNG.standard_normal(coarse.shape)
+    seen = np.lib.stride_tricks.sliding_window_view(coarse, 9, axis=1)
+    for phase in range(factor):
+        wanted = rows[:, factor * 4 + phase :: factor][:, : seen.shape[1]]
+        fitted = np.linalg.lstsq(seen.reshape(-1, 9), wanted.ravel(), rcond=None)[0]
+        np.testing.assert_allclose(linear_weights(factor, "sample")[phase], fitted / fitted.sum(), atol=0.05)
+    np.testing.assert_allclose(linear_weights(4, "block"), linear_weights(4, "block")[::-1, ::-1])
+    assert linear_weights(1, "block").tolist() == [[1]]
 
 
 def test_rician_noise_in_air_has_the_mean_of_a_rayleigh_distribution():
