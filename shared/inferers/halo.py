@@ -26,7 +26,7 @@ class HaloInferer(SlidingWindowInferer):
         ValueError: the tile is too small: neighbours' halos could touch.
     """
 
-    def __init__(self, roi_size: Sequence[int], halo: int = 12, ramp: int = 4):
+    def __init__(self, roi_size: Sequence[int], halo: int = 10, ramp: int = 4):
         least = 4 * halo + ramp
         if min(roi_size) < least:
             raise ValueError(f"tile {list(roi_size)} is too small, expected {least} voxels a side or more for a halo of {halo}")

@@ -47,7 +47,7 @@ class Degraded(Transform):
             random = np.random.RandomState(self.seed)
             coarse = rician(coarse, self.noise * float(np.percentile(coarse.numpy(), 99.9)), random)
         affine = torch.from_numpy(coarser_affine(np.asarray(image.affine), self.factor, self.grid))
-        item["image"] = MetaTensor(coarse, affine=affine, meta={**image.meta, "affine": affine})
+        item["image"] = MetaTensor(coarse, meta={**image.meta, "affine": affine})
         item["label"] = fine
         return item
 

@@ -115,6 +115,6 @@ class FinerGridd(Transform):
             errors[name] = 100 * float(np.sqrt(np.square((again - image)[0].numpy()[mask], dtype=np.float64).mean()))
         affine = torch.from_numpy(finer_affine(np.asarray(item["image"].affine.cpu()), self.factor, self.grid))
         meta = {**item["image"].meta, "affine": affine}
-        item["pred"] = MetaTensor(pred * float(item["image_scale"]), affine=affine, meta=meta)
+        item["pred"] = MetaTensor(pred * float(item["image_scale"]), meta=meta)
         item["measured"] = {**errors, "white": float(item["image_scale"]), "seconds": self.timer.seconds.popleft()}
         return item

@@ -89,7 +89,7 @@ def test_tiles_give_what_the_whole_gives(shape):
 
 
 def test_a_tile_without_room_for_its_halo_is_refused():
-    with pytest.raises(ValueError, match=r"tile \[20, 60, 60\] is too small, expected 52 voxels a side"):
+    with pytest.raises(ValueError, match=r"tile \[20, 60, 60\] is too small, expected 44 voxels a side"):
         HaloInferer([20, 60, 60])
 
 
