@@ -12,6 +12,7 @@ from .registration import MeasuredTable, RegistrationFiles, RegistrationPictures
 from .saliency import SaliencyMaps
 from .scatter import AgeScatter, age_figure
 from .seeding import EpochSeed
+from .superres import SuperResolutionPictures
 from .weights import FineTune, WeightsLoader
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "RegistrationFiles",
     "RegistrationPictures",
     "SaliencyMaps",
+    "SuperResolutionPictures",
     "TensorBoardPanels",
     "TrainingCurves",
     "WeightsLoader",

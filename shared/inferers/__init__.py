@@ -1,11 +1,13 @@
 """How the network is run over an image."""
 
 from .crops import ShiftedCropsInferer
+from .halo import HaloInferer
 from .precision import PrecisionInferer
 from .timed import TimedInferer
 from .window import WindowInferer
 
 __all__ = [
+    "HaloInferer",
     "PrecisionInferer",
     "ShiftedCropsInferer",
     "TimedInferer",

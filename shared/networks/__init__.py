@@ -3,6 +3,7 @@
 from .age import AgeSexNet
 from .onnx import OnnxNetwork
 from .regional import HalfResolution, RegionalRegressor
+from .superres import SuperResolutionNet
 from .tagged import ImageTagNet
 from .template import TemplateNet
 from .velocity import RegistrationNet
@@ -14,5 +15,6 @@ __all__ = [
     "OnnxNetwork",
     "RegionalRegressor",
     "RegistrationNet",
+    "SuperResolutionNet",
     "TemplateNet",
 ]

@@ -2,12 +2,15 @@
 
 from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, TakeSliced, read_atlas
 from .crop import RandShareCropd
+from .degrade import Degraded, RandDegraded
 from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd
 from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
 from .regions import GroupLabelsd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
+from .scale import ScaleHeadd, head_mask
+from .superres import FinerGridd, ScorePatchd, ScoreSuperResolutiond
 from .synthesis import RandContrastd, RandJpegd
 from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld, tag_count
 
@@ -16,7 +19,9 @@ __all__ = [
     "Clahed",
     "CropHeadd",
     "DecideFilmd",
+    "Degraded",
     "EncodeTagsd",
+    "FinerGridd",
     "FitFilmd",
     "FixedHeadd",
     "GroupLabelsd",
@@ -27,11 +32,15 @@ __all__ = [
     "MovePaird",
     "PersonToLabeld",
     "RandContrastd",
+    "RandDegraded",
     "RandJpegd",
     "RandShareCropd",
     "RegionsToLabelsd",
     "ResampleFilmd",
+    "ScaleHeadd",
     "ScorePaird",
+    "ScorePatchd",
+    "ScoreSuperResolutiond",
     "SmoothForSpacingd",
     "SplitPersond",
     "StackPaird",
@@ -40,6 +49,7 @@ __all__ = [
     "check_image",
     "check_same_grid",
     "head_box",
+    "head_mask",
     "read_atlas",
     "tag_count",
 ]
