@@ -63,7 +63,7 @@ def test_both_networks_give_the_same_field_in_one_run(tmp_path, capsys):
     path = root / "configs" / "metadata.json"
     metadata = json.loads(path.read_text())
     job = metadata["benchmark_networks"]["voxelmorph"]
-    job |= {"size": [48, 48, 48], "spacing": 4.0, "steps": 3}
+    job |= {"size": [64, 64, 64], "spacing": 2.5, "steps": 3}
     job["phantom"]["spacing"] = 4.0
     path.write_text(json.dumps(metadata))
     benchmark(str(root), against="voxelmorph", runs=2, output=str(tmp_path / "report.json"))
