@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -72,7 +73,9 @@ class LoadCased(MapTransform):
     def __init__(self, sequences: Sequence[str], label_key: str | None = None, image_key: str = "image"):
         super().__init__([image_key], allow_missing_keys=False)
         self.sequences, self.label_key, self.image_key = tuple(sequences), label_key, image_key
-        self.loader = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True, dtype=np.float32)
+        with warnings.catch_warnings():  # of a GPU decoder for DICOM, which LoadImage asks for whatever is read
+            warnings.filterwarnings("ignore", "NvImgCodecPydicomReader")
+            self.loader = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True, dtype=np.float32)
 
     def __call__(self, data):
         item = dict(data)
