@@ -140,10 +140,17 @@ def matched(ours: list[nn.Module], theirs: list[nn.Module]) -> list[tuple[nn.Mod
 
 @torch.no_grad()
 def copy_weights(pairs: list[tuple[nn.Module, nn.Module, tuple]]) -> None:
-    """Give the second convolution of each pair the weights of the first one."""
+    """Give the second convolution of each pair the weights of the first one.
+
+    Where a layer takes more channels than the one before it gave, the others come from a skip connection, which MONAI's
+    network puts in front of them and the other one behind.
+    """
+    given = 0
     for one, other, middle in pairs:
-        other.weight.copy_(one.weight[middle])
+        skipped = one.in_channels - given if 0 < given < one.in_channels else 0
+        other.weight.copy_(one.weight[middle].roll(-skipped, 1))
         other.bias.copy_(one.bias)
+        given = one.out_channels
 
 
 def similarity(moved: torch.Tensor, fixed: torch.Tensor) -> dict[str, float]:

@@ -17,12 +17,24 @@ def unet(**options):
     return VoxelMorphUNet(2, 2, 4, [4, 4], [2], final_conv_act=None, **options)
 
 
+class SkipBehind(torch.nn.Module):
+    """As the other package does it, where MONAI's SkipConnection puts the input in front."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return torch.cat([self.inner(x), x], 1)
+
+
 def test_weights_go_from_one_network_to_the_other_as_they_run():
-    """A network and one that runs the same layers, two of them after smaller kernels, and lists them in another order."""
+    """A network and one of the same function, with a smaller kernel and its skip connection behind."""
     torch.manual_seed(0)
     ours, theirs = unet(), unet()
     small = torch.nn.Conv2d(4, 2, 1)
     theirs.net[1].final_conv_0.conv = small
+    theirs.net[0][1] = SkipBehind(theirs.net[0][1].submodule)
     image = torch.rand(1, 2, 16, 16)
     pairs = module.matched(*(module.convolutions(net, net, image) for net in (ours, theirs)))
     assert len(pairs) == 5 and [other for _, other, _ in pairs][-2] is small
@@ -63,7 +75,7 @@ def test_both_networks_give_the_same_field_in_one_run(tmp_path, capsys):
     path = root / "configs" / "metadata.json"
     metadata = json.loads(path.read_text())
     job = metadata["benchmark_networks"]["voxelmorph"]
-    job |= {"size": [64, 64, 64], "spacing": 2.5, "steps": 3}
+    job |= {"size": [64, 64, 64], "spacing": 2.5, "steps": 8}
     job["phantom"]["spacing"] = 4.0
     path.write_text(json.dumps(metadata))
     benchmark(str(root), against="voxelmorph", runs=2, output=str(tmp_path / "report.json"))
@@ -72,6 +84,6 @@ def test_both_networks_give_the_same_field_in_one_run(tmp_path, capsys):
     ours, theirs = networks["brain_registration"], networks["voxelmorph"]
     assert len(ours["seconds"]) == len(theirs["seconds"]) == 2 and min(ours["seconds"] + theirs["seconds"]) > 0
     for key in ("correlation", "ncc"):
-        assert ours[key] != networks["untouched"][key]
-        assert ours[key] == pytest.approx(theirs[key], abs=0.01)
+        gains = [network[key] - networks["untouched"][key] for network in (ours, theirs)]
+        assert gains[0] > 1e-3 and gains[0] == pytest.approx(gains[1], rel=0.15)
     assert "| voxelmorph" in capsys.readouterr().out
