@@ -77,9 +77,15 @@ def steadied(x: np.ndarray, people: Sequence[str]) -> np.ndarray:
     Least squares on them weighs what changes between views of one head, and should not move a prediction, that number squared
     times as much as an error of the prediction itself.
     """
+    mean = person_means(x, people)
+    return mean + STEADINESS * (x - mean)
+
+
+def person_means(x: np.ndarray, people: Sequence[str]) -> np.ndarray:
+    """Each row of x (N, P) replaced by the mean of the rows of the same person."""
     numbers = np.unique(np.asarray(people), return_inverse=True)[1]
     mean = np.stack([np.bincount(numbers, column) for column in x.T], 1) / np.bincount(numbers)[:, None]
-    return mean[numbers] + STEADINESS * (x - mean[numbers])
+    return mean[numbers]
 
 
 def log_odds(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -126,7 +132,7 @@ class RegionalFit:
             those = _those(people, age)
             weights, offset, left_out = ridge(steadied(statistics[age], those), truth[age, 0], those)
             _set(self.network.age, weights, offset)
-            error = np.abs(left_out - truth[age, 0]).mean()
+            error = np.abs(person_means((left_out - truth[age, 0])[:, None], those)).mean()
             logger.info(f"fit to {len(set(people))} people, {len(people)} views: {error:.2f} years off for those left out")
         if len(np.unique(truth[male, 1])) == 2:
             those = _those(people, male)

@@ -104,9 +104,9 @@ class RegionalRegressor(nn.Module):
         volume = share.flatten(2).sum(2).clamp_min(1e-3)
         white = volume[:, self.white_matter]
         unit = (_mean(image, share, volume)[:, self.white_matter] * white).sum(1) / white.sum(1)
-        image = (image / unit.view(-1, 1, 1, 1, 1).clamp_min(1e-6)).clamp(0, self.largest)
+        image = torch.relu(image / unit.view(-1, 1, 1, 1, 1).clamp_min(1e-6)).clamp_max(self.largest)
         middle = _mean(image, share, volume)
-        contrast = (_mean(image.square(), share, volume) - middle.square()).clamp_min(0).sqrt()
+        contrast = (_mean(image.square(), share, volume) - middle.square()).clamp_min(0.0).sqrt()
         texture = _mean((image - F.avg_pool3d(image, 3, 1, 1)).square(), share, volume).sqrt()
         edges = _mean(self._gradient(image), share, volume)
         volumes = volume / volume.mean(1, keepdim=True)
