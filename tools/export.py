@@ -37,7 +37,7 @@ def export(name: str, format: str, output: str | None = None) -> None:
 
     Raises:
         ImportError: a package that ONNX needs is missing.
-        ValueError: an unknown format, a network that cannot be exported, or a result off by more than TOLERANCE; no file is left.
+        ValueError: an unknown format, a network that cannot be exported, or a result off by TOLERANCE; no file is left.
     """
     if format not in LOADERS:
         raise ValueError(f"format is '{format}', expected one of {', '.join(LOADERS)}")
