@@ -60,7 +60,7 @@ def small(tmp_path_factory) -> dict:
     parser = ConfigParser(ConfigParser.load_config_file(config("inference", BUNDLE)))
     parser.update(NETWORK)
     network = parser.get_parsed_content("network_def")
-    torch.nn.init.normal_(last_weight(network), std=0.1)
+    torch.nn.init.normal_(last_weight(network), std=0.02)
     torch.save(network.state_dict(), folder / "model.pt")
     options = {**NETWORK, "atlas": str(folder / "atlas.nii.gz"), "checkpoint": str(folder / "model.pt"), "device": "cpu"}
     return {**options, "precision": "float32"}
