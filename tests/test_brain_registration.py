@@ -158,10 +158,13 @@ def test_overlays_with_other_networks_train_and_are_scored(heads, small, tmp_pat
     assert all(0 < float(row["dice"]) < 1 for row in rows.values())
 
 
-def test_any_contrast_trains(heads, small, tmp_path):
+@pytest.mark.parametrize("overlays", [["any_contrast"], ["train_regions", "any_contrast"]])
+def test_any_contrast_trains(heads, small, tmp_path, overlays):
     settings = training(small, heads, tmp_path, max_epochs=1)
-    run(config_file=[config("train", BUNDLE), config("any_contrast", BUNDLE)], **settings)
-    assert (tmp_path / "model.pt").is_file()
+    run(config_file=[config(name, BUNDLE) for name in ("train", *overlays)], **settings)
+    start, trained = (torch.load(path, weights_only=True) for path in (small["checkpoint"], tmp_path / "model.pt"))
+    changed = {key.split(".")[0] for key in trained if not torch.equal(trained[key], start[key])}
+    assert changed == {"anatomy" if len(overlays) == 2 else "backbone"}
 
 
 def test_an_atlas_is_averaged_and_learned(heads, small, tmp_path):

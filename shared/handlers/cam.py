@@ -12,7 +12,7 @@ from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 from monai.visualize import GradCAM
 
-from ..paths import atomic_write
+from .pictures import save_picture
 
 
 def cam_figure(image: np.ndarray, heat: np.ndarray, title: str = ""):
@@ -50,7 +50,6 @@ class CamPictures:
         engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         device = next(self.network.parameters()).device
         if self.cam is None:
             # a copy: its hooks must not see the next film, which the network works on meanwhile
@@ -63,5 +62,4 @@ class CamPictures:
             heat = heat / max(float(heat.max()), 1e-12)
             title = f"{item['case']}: {output['class']} ({float(output['prob']):.2f})"
             figure = cam_figure(image[0].cpu().numpy(), heat, title)
-            with atomic_write(self.folder / f"{item['case']}.png") as temporary:
-                figure.savefig(temporary, dpi=100)
+            save_picture(figure, self.folder, item["case"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.engines.utils import IterationEvents
 
@@ -18,6 +19,7 @@ from ..registration.affine import matrix_of
 from ..registration.itk import save_affine, save_field
 from ..registration.pictures import registration_figure
 from .case_table import CaseTable
+from .pictures import FirstCases, save_picture
 
 
 class MeasuredTable(CaseTable):
@@ -76,7 +78,7 @@ def _label_type(labels: torch.Tensor) -> type:
     return np.uint8 if labels.min() >= 0 and labels.max() < 256 else np.int32
 
 
-class RegistrationPictures:
+class RegistrationPictures(FirstCases):
     """Save `<folder>/<case>.png`: fixed, moving and moved head, their difference, the deformed grid and the Jacobian.
 
     Args:
@@ -85,21 +87,9 @@ class RegistrationPictures:
     """
 
     def __init__(self, folder: str | os.PathLike, cases: int | None = None):
-        self.folder, self.cases, self.shown = Path(folder), cases, 0
+        super().__init__(cases)
+        self.folder = Path(folder)
 
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
-        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self)
-
-    def start(self, engine: Engine) -> None:
-        self.shown = 0
-
-    def __call__(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            if self.cases is not None and self.shown >= self.cases:
-                return
-            self.shown += 1
-            figure = registration_figure(item["image"].cpu(), output["pred"].cpu(), title=item["case"])
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self.folder / f"{item['case']}.png") as temporary:
-                figure.savefig(temporary, dpi=110)
+    def show(self, engine: Engine, item: Mapping, output: Mapping) -> None:
+        figure = registration_figure(item["image"].cpu(), output["pred"].cpu(), title=item["case"])
+        save_picture(figure, self.folder, item["case"])

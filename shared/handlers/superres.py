@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
-from monai.engines.utils import IterationEvents
 from monai.transforms import Orientation
 
-from ..paths import atomic_write
 from ..resolution import ORDERS, interpolate
 from ..visualize import PLANES, aspect, plane
+from .pictures import FirstCases, save_picture
 
 DIFFERENCE = 0.3  # of white, the end of the colours
 
@@ -47,7 +46,7 @@ def superresolution_figure(columns: Mapping[str, MetaTensor], title: str = "") -
     return figure
 
 
-class SuperResolutionPictures:
+class SuperResolutionPictures(FirstCases):
     """Save `<folder>/<case>.png`: original (where it is known), coarse image, cubic interpolation, prediction, differences.
 
     Args:
@@ -65,30 +64,17 @@ class SuperResolutionPictures:
         cases: int | None = None,
         log_dir: str | os.PathLike | None = None,
     ):
-        self.folder, self.factor, self.grid, self.cases = Path(folder), list(factor), grid, cases
-        self.log_dir, self.shown = log_dir, 0
+        super().__init__(cases)
+        self.folder, self.factor, self.grid, self.log_dir = Path(folder), list(factor), grid, log_dir
 
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
-        engine.add_event_handler(IterationEvents.MODEL_COMPLETED, self)
+    def show(self, engine: Engine, item: Mapping, output: Mapping) -> None:
+        figure = superresolution_figure(self.columns({**item, **output}), title=item["case"])
+        save_picture(figure, self.folder, item["case"])
+        if self.log_dir is not None:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and inference does not need it
 
-    def start(self, engine: Engine) -> None:
-        self.shown = 0
-
-    def __call__(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            if self.cases is not None and self.shown >= self.cases:
-                return
-            self.shown += 1
-            figure = superresolution_figure(self.columns({**item, **output}), title=item["case"])
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self.folder / f"{item['case']}.png") as temporary:
-                figure.savefig(temporary, dpi=110)
-            if self.log_dir is not None:
-                from torch.utils.tensorboard import SummaryWriter  # slow to import, and inference does not need it
-
-                with SummaryWriter(str(self.log_dir)) as writer:
-                    writer.add_figure(f"validation/{item['case']}", figure, global_step=engine.state.epoch)
+            with SummaryWriter(str(self.log_dir)) as writer:
+                writer.add_figure(f"validation/{item['case']}", figure, global_step=engine.state.epoch)
 
     def columns(self, item: Mapping) -> dict[str, MetaTensor]:
         """The volumes to show, on the finer grid."""

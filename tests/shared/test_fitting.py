@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from shared import fitting
 from shared.fitting import RegionalFit, log_odds, person_means, ridge, steady_ridge
 from shared.networks import RegionalRegressor
 
@@ -88,15 +89,21 @@ def test_fit_sets_the_layers_and_goes_on_from_its_state():
     assert ((fits[0][1:, 1] > 0) == (truth[1:, 1] > 0.5)).all()
 
 
-def test_what_changes_between_views_of_a_head_gets_little_weight():
+def test_what_changes_between_views_of_a_head_gets_little_weight(monkeypatch):
     """Two features tell the age alike; one of them moves with every view."""
     rng = np.random.default_rng(5)
     y = np.repeat(rng.normal(50, 10, 40), 3)
     x = np.stack([y + rng.normal(0, 2, 120), np.repeat(y[::3] + rng.normal(0, 2, 40), 3)], 1)
     same = people(40, 3)
-    (loose, _), (steady, _) = ridge(x, y, same)[0], steady_ridge(x, y, same)[0]
-    assert abs(steady) <= abs(loose)
-    np.testing.assert_allclose(person_means(x, same).reshape(40, 3, 2), x.reshape(40, 3, 2).mean(1, keepdims=True).repeat(3, 1))
-    weights, offset, left_out = steady_ridge(x, y, same)
-    assert np.abs(left_out - y).mean() < 2 and len(set(left_out)) == 40
-    assert np.abs(x @ weights + offset - y).mean() < 2
+    means = x.reshape(40, 3, 2).mean(1, keepdims=True)
+    np.testing.assert_allclose(person_means(x, same).reshape(40, 3, 2), np.broadcast_to(means, (40, 3, 2)))
+    errors, weight = {}, {}
+    for factor in (1.0, 3.0, 10.0):
+        monkeypatch.setattr(fitting, "STEADINESS", (factor,))
+        weights, _, left_out = steady_ridge(x, y, same)
+        errors[factor], weight[factor] = np.abs(left_out - y).mean(), weights[0]
+        assert len(set(left_out)) == 40  # one prediction a person
+    assert 0 < weight[10.0] < 0.2 * weight[3.0] < 0.2 * weight[1.0]
+    monkeypatch.setattr(fitting, "STEADINESS", (10.0, 1.0, 3.0))
+    best = min(errors, key=errors.get)
+    assert len(set(errors.values())) == 3 and steady_ridge(x, y, same)[0][0] == weight[best]
