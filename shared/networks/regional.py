@@ -11,10 +11,10 @@ LARGEST = 2.5  # of white matter's intensity: brighter fat and vessels say nothi
 
 
 def blocks(image: torch.Tensor) -> torch.Tensor:
-    """(B, 1, H, W, D) to (B, 8, H/2, W/2, D/2): the voxels of every 2x2x2 block as channels."""
-    b, _, h, w, d = image.shape
-    split = image.reshape(b, h // 2, 2, w // 2, 2, d // 2, 2)
-    return split.permute(0, 2, 4, 6, 1, 3, 5).reshape(b, 8, h // 2, w // 2, d // 2)
+    """(B, C, H, W, D) to (B, 8 C, H/2, W/2, D/2): the voxels of every 2x2x2 block as channels."""
+    b, c, h, w, d = image.shape
+    split = image.reshape(b, c, h // 2, 2, w // 2, 2, d // 2, 2)
+    return split.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, h // 2, w // 2, d // 2)
 
 
 class HalfResolution(nn.Module):

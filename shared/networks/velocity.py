@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .regional import blocks
+
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -132,21 +134,13 @@ class RegistrationNet(nn.Module):
 
     def seen(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 2, *size) to what the backbone sees (B, channels, *half)."""
-        blocks = self.blocks(image)
+        voxels = F.pixel_unshuffle(image, 2) if image.dim() == 4 else blocks(image)
         with torch.no_grad():
-            maps = blocks.unflatten(1, (2, -1)).mean(2, keepdim=True)
+            maps = voxels.unflatten(1, (2, -1)).mean(2, keepdim=True)
             shares = maps[:, :, :0]
             if self.anatomy is not None:
                 logits = self.anatomy(image.flatten(0, 1).unsqueeze(1)).float()
                 shares = torch.softmax(logits, 1)[:, 1:].unflatten(0, (len(image), 2))
             compared = torch.cat([maps, shares], 2)
             forces = demons_forces(compared[:, 0], compared[:, 1])
-        return torch.cat([blocks, shares.flatten(1, 2), forces], 1)
-
-    def blocks(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, C, *size) to (B, C * 2^n, *half): the voxels of every block as channels."""
-        if image.dim() == 4:
-            return F.pixel_unshuffle(image, 2)
-        b, c, h, w, d = image.shape
-        split = image.reshape(b, c, h // 2, 2, w // 2, 2, d // 2, 2)
-        return split.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, h // 2, w // 2, d // 2)
+        return torch.cat([voxels, shares.flatten(1, 2), forces], 1)
