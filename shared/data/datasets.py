@@ -23,6 +23,7 @@ def cached_dataset(
     """A dataset whose deterministic transforms run every time ("none"), once into "memory", or once onto "disk".
 
     Images keep their affines and what was applied to them, so that predictions can be brought back, with every choice.
+    A folder of "disk" belongs to one set of transforms: what is found there is taken by its item, whatever made it.
 
     Raises:
         ValueError: another choice, or "disk" without `cache_dir`.
