@@ -12,8 +12,8 @@ help:  ## list the targets
 demo: $(VENV)/installed  ## make a synthetic case and run a bundle on it: make demo BUNDLE=brats_seg3d
 	@$(RUN) -m tools demo $(BUNDLE)
 
-test: $(VENV)/installed-dev  ## run all tests
-	$(RUN) -m pytest
+test: $(VENV)/installed-dev  ## run all tests, in two processes of one thread
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed-dev  ## check style and formatting
 	$(RUN) -m ruff check .
