@@ -11,6 +11,7 @@ from pathlib import Path
 
 import monai.bundle
 from monai.bundle import ConfigParser
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from .errors import InputError
 
@@ -21,7 +22,8 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
     """Check every `--name` of a `python -m monai.bundle run` command against the keys of its config files.
 
     MONAI adds unknown names to the config, where nothing reads them, so a misspelt option would go unnoticed. An id such as
-    `train::dataloader::drop_last` may add an argument to a component. Does nothing in any other program.
+    `train::dataloader::drop_last` may add an argument to a component; `--tracking` brings keys of its own (tracking_uri,
+    experiment_name, run_name). Does nothing in any other program.
 
     Raises:
         InputError: a name is no key; the message gives the nearest one.
@@ -33,6 +35,10 @@ def refuse_unknown(argv: Sequence[str] | None = None) -> None:
     if "config_file" not in given:
         return
     content = ConfigParser.load_config_files(_files(given["config_file"]))
+    tracking = given.get("tracking")
+    if tracking:
+        settings = DEFAULT_EXP_MGMT_SETTINGS.get(tracking) or ConfigParser.load_config_files(_files(tracking))
+        content = {**settings["configs"], **content}
     own = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
     for name in given:
         key = name.replace("#", "::").removeprefix("+")

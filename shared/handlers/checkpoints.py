@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 
 from ..errors import InputError
 from ..paths import atomic_write
+from .tracking import track
 
 BEST, LAST = "model.pt", "last.pt"
 
@@ -25,6 +26,7 @@ class Checkpoints:
     (larger is better), writes `model.pt` if that epoch was the best so far, then `last.pt`. Files are replaced whole, so a run
     killed at any moment leaves the previous ones intact. MONAI's CheckpointSaver writes in place and keeps no such state.
     Of several processes the first one writes and all of them load; a run may go on with another number of processes.
+    Where MLflow tracks the run, it gets these and the folder's other files, too (`tracking.track`).
 
     Args:
         folder: where both files lie.
@@ -56,6 +58,7 @@ class Checkpoints:
                 "or choose another --output_dir"
             )
         engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.STARTED, track, self.folder)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def load(self, engine: Engine) -> None:

@@ -23,6 +23,7 @@ def check(*words, files=TRAIN):
         ["--train::dataloader::drop_last", "true"],  # a new argument of a component
         ["--validate::handlers::0::strict", "false", "--run_id", "run", "--meta_file", "m.json"],
         ["--checkpoint", "-1"],
+        ["--tracking", "mlflow", "--tracking_uri", "http://host:5000", "--experiment_name", "tumours", "--run_name", "first"],
     ],
 )
 def test_keys_arguments_and_the_runners_own_options_pass(words):
@@ -36,6 +37,7 @@ def test_keys_arguments_and_the_runners_own_options_pass(words):
         ("max_epoch", "max_epochs"),
         ("network_def::init_filter::x", "network_def::init_filters"),
         ("config_fil", "config_file"),
+        ("tracking_uri", "tracking"),  # without --tracking nothing would read it
         ("train::datalaoder::num_workers", "train::dataloader::num_workers"),
     ],
 )
