@@ -1,0 +1,207 @@
+"""Try the app: synthetic DICOM in, the whole graph on the CPU, its result compared with the bundle run by itself.
+
+A bundle that segments gets oblique MR or CT series; every voxel of the DICOM SEG must be what the bundle makes of the same
+series when ITK turned it into NIfTI. One that classifies gets a film. `make test-deploy` runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import highdicom
+import nibabel as nib
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+from nibabel.eulerangles import euler2mat
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+APP = Path(__file__).with_name("app.py")
+sys.path.insert(0, str(APP.parents[2]))
+
+from shared.data import read_datalist  # noqa: E402
+from tools import bundles, pack  # noqa: E402
+from tools.checks import config, config_file  # noqa: E402
+from tools.phantom import phantom  # noqa: E402
+from tools.prepare import prepare  # noqa: E402
+
+LPS = np.diag([-1.0, -1, 1, 1])
+
+
+def say(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+
+
+def expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise SystemExit(f"FAILED: {message}")
+
+
+def make_phantom(name: str, folder: Path) -> None:
+    """Write the bundle's synthetic dataset, prepared where it segments."""
+    demo = {**bundles.metadata(name)["demo"], "cases": 3}
+    dataset = demo.pop("phantom")
+    phantom[dataset](str(folder), **demo)
+    if kind(name) == "segmentation":
+        prepare(dataset, str(folder))
+
+
+def kind(name: str) -> str:
+    """What a bundle predicts: "segmentation", "classification", ..."""
+    return bundles.metadata(name)["network_data_format"]["outputs"]["pred"]["format"]
+
+
+def make_series(name: str, dataset: Path, output: Path) -> None:
+    """Write a synthetic case as DICOM, a series per sequence of one study, on an oblique grid."""
+    train = ConfigParser(ConfigParser.load_config_file(config_file(bundles.folder(name), "train")))
+    image = Compose(train.get_parsed_content("load"))(read_datalist(dataset / "datalist.json", "training", dataset)[0])["image"]
+    turn = np.eye(4)
+    turn[:3, :3] = euler2mat(0.1, -0.2, 0.3)
+    affine = LPS @ turn @ image.affine.numpy()
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    axes = affine[:3, :3] / spacing
+    if np.linalg.det(axes) < 0:  # slices of a series are sorted along rows x columns
+        image, affine = image.flip(3), affine.copy()
+        affine[:3, 3] += affine[:3, 2] * (image.shape[3] - 1)
+        affine[:3, 2] *= -1
+        axes = affine[:3, :3] / spacing
+    modality = bundles.metadata(name)["network_data_format"]["inputs"]["image"]["modality"]
+    study, frame = generate_uid(), generate_uid()
+    endings = config(bundles.folder(name), "inference").get("file_endings") or {}
+    for number, (channel, sequence) in enumerate(zip(image.numpy(), train.get("sequences") or ["image"], strict=True), 1):
+        series = generate_uid()
+        lowest = float(channel.min()) if modality != "CT" else -1024.0
+        slope = 1.0 if modality == "CT" else (float(channel.max()) - lowest) / 4095
+        stored = np.round((channel - lowest) / slope).clip(0, 65535).astype(np.uint16)
+        for z in range(stored.shape[2]):
+            ds = pydicom.Dataset()
+            ds.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
+            ds.SOPInstanceUID, ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), study, series
+            ds.FrameOfReferenceUID, ds.Modality, ds.PatientID, ds.PatientName = frame, modality, "PHANTOM", "Phantom^One"
+            ds.PatientBirthDate, ds.PatientSex, ds.StudyID, ds.AccessionNumber = "", "O", "1", ""
+            ds.StudyDate, ds.StudyTime, ds.ReferringPhysicianName, ds.Manufacturer = "20200101", "120000", "", "synthetic"
+            ds.SeriesNumber, ds.InstanceNumber, ds.ImageType = number, z + 1, ["ORIGINAL", "PRIMARY", "AXIAL"]
+            ds.SeriesDescription = f"synthetic {endings.get(sequence, [sequence])[0]}"
+            ds.PositionReferenceIndicator = ""
+            ds.ImageOrientationPatient = [f"{v:.10f}"[:16] for v in (*axes[:, 0], *axes[:, 1])]
+            ds.ImagePositionPatient = [f"{v:.8f}"[:16] for v in (affine @ [0, 0, z, 1])[:3]]
+            ds.PixelSpacing = [f"{spacing[1]:.10f}"[:16], f"{spacing[0]:.10f}"[:16]]
+            ds.SliceThickness = f"{spacing[2]:.8f}"
+            ds.Rows, ds.Columns = stored.shape[1], stored.shape[0]
+            ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+            ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+            ds.RescaleSlope, ds.RescaleIntercept = f"{slope:.10g}"[:16], f"{lowest:.10g}"[:16]
+            ds.PixelData = stored[:, :, z].T.tobytes()
+            ds.file_meta = pydicom.dataset.FileMetaDataset()
+            ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            ds.save_as(output / f"{number}_{z:03}.dcm", enforce_file_format=True)
+
+
+def series_to_nifti(name: str, dicom: Path, output: Path) -> list[list[str]]:
+    """Turn every series into a NIfTI file by ITK; the files' instances in the order of their slices."""
+    reader, instances = sitk.ImageSeriesReader(), []
+    endings = config(bundles.folder(name), "inference").get("file_endings") or {"": ["t1"]}
+    for series in reader.GetGDCMSeriesIDs(str(dicom)):
+        files = reader.GetGDCMSeriesFileNames(str(dicom), series)
+        reader.SetFileNames(files)
+        first = pydicom.dcmread(files[0], stop_before_pixels=True)
+        ending = first.SeriesDescription.split()[-1] if len(endings) > 1 else next(iter(endings.values()))[0]
+        sitk.WriteImage(sitk.Cast(reader.Execute(), sitk.sitkFloat32), output / f"case_{ending}.nii.gz")
+        instances.append([pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID for file in files])
+    return instances
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run([sys.executable, *command], cwd=APP.parents[2], capture_output=True, text=True, check=False)
+    expect(done.returncode == 0, f"{' '.join(map(str, command))}:\n{(done.stdout + done.stderr)[-6000:]}")
+
+
+def run_bundle(name: str, data: Path, output: Path) -> None:
+    file = config_file(bundles.folder(name), "inference")
+    run("-m", "monai.bundle", "run", "--config_file", file, "--dataset_dir", data, "--output_dir", output)
+
+
+def check_segmentation(name: str, folder: Path, packed: Path | None) -> None:
+    """The DICOM SEG of the app is the label map of the bundle, from the checkout and, if given, from the packed bundle."""
+    for part in ("dicom", "nifti"):
+        (folder / part).mkdir()
+    make_series(name, folder / "phantom", folder / "dicom")
+    instances = series_to_nifti(name, folder / "dicom", folder / "nifti")
+    run_bundle(name, folder / "nifti", folder / "alone")
+    expected = np.asarray(nib.load(next((folder / "alone").rglob("*.nii.gz"))).dataobj)
+    expect(expected.any(), f"{name}: the label map is empty")
+    for bundle in filter(None, (name, packed)):
+        output = folder / Path(bundle).name / "seg"
+        run(APP, bundle, "--input", folder / "dicom", "--output", output)
+        seg = highdicom.seg.segread(next(output.glob("*.dcm")))
+        frames = None
+        for uids in instances:  # the SEG refers to one of the series
+            if {str(uid) for _, _, uid in seg.get_source_image_uids()} & {str(uid) for uid in uids}:
+                options = {"ignore_spatial_locations": True, "assert_missing_frames_are_empty": True, "combine_segments": True}
+                frames = seg.get_pixels_by_source_instance(uids, **options)
+        expect(frames is not None, f"{name}: the SEG refers to none of the series")
+        segments = bundles.metadata(name).get("segments") or range(1, int(expected.max()) + 1)
+        values = [0, *(int(value) for value in segments)]
+        found = np.asarray(values)[frames].transpose(2, 1, 0)
+        different = int((found != expected).sum())
+        names = [segment.SegmentLabel for segment in seg.SegmentSequence]
+        say(f"{bundle}: {different} of {found.size} voxels differ from the bundle by itself; segments {names}")
+        # the packed bundle runs as TorchScript, which rounds otherwise
+        expect(different <= (0 if bundle == name else 1e-4 * found.size), f"{bundle}: too many voxels differ")
+
+
+def check_classification(name: str, folder: Path) -> None:
+    """The app says of a film what the bundle says, and writes a report that belongs to the film's study."""
+    (folder / "film").mkdir()
+    film = next(path for path in sorted((folder / "phantom").rglob("*.dcm")))
+    (folder / "film" / film.name).write_bytes(film.read_bytes())
+    run_bundle(name, folder / "film", folder / "alone")
+    with next((folder / "alone").glob("*.csv")).open() as file:
+        row = next(csv.DictReader(file))
+    run(APP, name, "--input", folder / "film", "--output", folder / "report")
+    result = json.loads((folder / "report" / "result.json").read_text())
+    for key in result.keys() & row.keys():
+        same = abs(result[key] - float(row[key])) < 1e-4 if isinstance(result[key], float) else result[key] == row[key]
+        expect(same, f"{name}: {key} is {result[key]}, by the bundle itself {row[key]}")
+    expect({"class", "probability"} <= result.keys() & row.keys(), f"{name}: result {result}, row {row}")
+    report = pydicom.dcmread(next((folder / "report").glob("*.dcm")))
+    text = report.ContentSequence[0].TextValue
+    expect(report.StudyInstanceUID == pydicom.dcmread(film).StudyInstanceUID, f"{name}: the report is of another study")
+    expect(result["class"] in text, f"{name}: the report says {text}")
+    say(f"{name}: as by the bundle itself; the report says: {text}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundles", nargs="*", help="names; by default every bundle that segments or classifies")
+    kinds = ("segmentation", "classification")
+    names = parser.parse_args().bundles or [name for name in bundles.names() if kind(name) in kinds]
+    resource.setrlimit(resource.RLIMIT_STACK, (2**25, resource.getrlimit(resource.RLIMIT_STACK)[1]))  # Holoscan asks for it
+    with tempfile.TemporaryDirectory() as temporary:
+        for number, name in enumerate(names):
+            folder = Path(temporary) / name
+            make_phantom(name, folder / "phantom")
+            if kind(name) == "classification":
+                check_classification(name, folder)
+                continue
+            packed = folder / "unzipped" / name if number == 0 else None
+            if packed:
+                packed.parent.mkdir()
+                pack.lay_out(bundles.folder(name), packed)
+                pack.add_torchscript(packed)
+            check_segmentation(name, folder, packed)
+    say("all is well")
+
+
+if __name__ == "__main__":
+    main()
