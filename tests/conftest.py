@@ -1,5 +1,10 @@
 """What tests have in common: a tiny synthetic dataset and tiny settings, so that every run takes seconds."""
 
+import contextlib
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,3 +52,20 @@ def small_weights(tmp_path_factory) -> Path:
 def config(name: str, bundle: str = "brats_seg3d") -> str:
     """Path of a bundle's config."""
     return str(REPOSITORY / "bundles" / bundle / "configs" / f"{name}.yaml")
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """A web server on loopback that gives out the files of a folder; yields its address."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()

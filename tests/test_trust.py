@@ -1,35 +1,23 @@
 """What a stranger's bundle cannot do. (Weights with code in them: tests/shared/test_weights.py.)"""
 
-import http.server
-import threading
 import zipfile
 
 import pytest
 from monai.bundle import download, run
 
-from .conftest import REPOSITORY, config
+from .conftest import REPOSITORY, config, served
 
 
 def test_a_zip_that_leaves_its_folder_is_refused(tmp_path):
-    served, bundles = tmp_path / "served", tmp_path / "bundles"
-    served.mkdir()
+    served_dir, bundles = tmp_path / "served", tmp_path / "bundles"
+    served_dir.mkdir()
     bundles.mkdir()
-    with zipfile.ZipFile(served / "toy.zip", "w") as archive:
+    with zipfile.ZipFile(served_dir / "toy.zip", "w") as archive:
         archive.writestr("toy/configs/metadata.json", "{}")
         archive.writestr("../../evil.txt", "evil")
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, directory=str(served), **kwargs)
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        with pytest.raises(Exception, match=r"\.\./\.\./evil\.txt|[Uu]nsafe"):
-            download("toy", url=f"http://127.0.0.1:{server.server_port}/toy.zip", bundle_dir=str(bundles), progress=False)
-        server.shutdown()
+    with served(served_dir) as url, pytest.raises(Exception, match=r"\.\./\.\./evil\.txt|[Uu]nsafe"):
+        download("toy", url=f"{url}/toy.zip", bundle_dir=str(bundles), progress=False)
     assert not list(tmp_path.rglob("evil.txt")) and not (tmp_path.parent / "evil.txt").exists()
 
 

@@ -22,6 +22,7 @@ from monai.bundle import ConfigParser
 from shared.paths import PACKAGE, atomic_write
 
 from . import bundles
+from .facts import hub_card
 
 NEEDED = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/train.yaml", "configs/inference.yaml")
 # the package's name where it stands alone: in `shared.data.read_datalist` and `shared/data`, not in `my_shared.data`
@@ -86,7 +87,10 @@ def files(folder: Path) -> list[Path]:
 
 
 def lay_out(root: Path, packed: Path) -> None:
-    """Copy a bundle to `packed`: its package inside, configs as JSON beside those that all bundles have, its card adapted."""
+    """Copy a bundle to `packed`: its package inside, configs as JSON beside those that all bundles have, its card adapted.
+
+    The card comes twice: docs/README.md as in the official zoo, README.md as the Hugging Face Hub wants it.
+    """
     package = f"{root.name}_shared"
     unwanted = shutil.ignore_patterns(".*", "__pycache__", "*.ts", "*.onnx", "*.pt2")
     shutil.copytree(root, packed, ignore=unwanted)
@@ -99,6 +103,7 @@ def lay_out(root: Path, packed: Path) -> None:
     card = packed / "docs" / "README.md"
     text = card.read_text(encoding="utf-8")
     card.write_text(packed_card(text, root.name, [path.stem for path in configs]), encoding="utf-8")
+    (packed / "README.md").write_text(hub_card(packed, bundles.metadata(str(root))), encoding="utf-8")
 
 
 def config_json(path: Path, package: str) -> str:
