@@ -6,6 +6,7 @@ import sys
 VERBS = (
     "baseline",
     "benchmark",
+    "catalogue",
     "crossvalidate",
     "demo",
     "evaluate",
@@ -14,6 +15,7 @@ VERBS = (
     "pack",
     "phantom",
     "prepare",
+    "release",
     "report",
     "ship",
     "verify",
