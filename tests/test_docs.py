@@ -10,7 +10,12 @@ from tools.__main__ import VERBS
 
 from .conftest import REPOSITORY
 
-PAGES = ["README.md", "CONTRIBUTING.md", *(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("bundles/*/docs/README.md"))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/elsewhere.md",
+    *(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("bundles/*/docs/README.md")),
+]
 
 
 def test_readme_lists_every_verb_and_no_other():
