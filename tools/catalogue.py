@@ -134,10 +134,10 @@ def index_item(name: str, found: dict[str, str]) -> str:
     texts = (name, metadata["name"], metadata["task"], metadata["description"], metadata["data_source"], *found.values())
     data = "".join(f' data-{key}="{escape(found[key])}"' for key in FILTERS)
     figure = first_figure(name)
-    picture = f'<img src="{escape(figure)}" alt="" loading="lazy">' if figure else ""
+    image = f'<img src="{escape(figure or "")}" alt="" loading="lazy">'
     parts = [
         f'<li data-search="{escape(" ".join(texts).lower())}"{data}>',
-        f'<a class="picture" href="{name}.html" tabindex="-1" aria-hidden="true">{picture}</a>',
+        f'<a class="picture" href="{name}.html" tabindex="-1" aria-hidden="true">{image}</a>' if figure else "",
         f'<div class="text"><h2><a href="{name}.html">{escape(metadata["name"])}</a></h2>',
         f'<p class="soft">{escape(name)} {escape(metadata["version"])}</p>',
         page.paragraph(metadata["task"]),
@@ -191,10 +191,9 @@ def facts_table(metadata: dict, root: Path) -> str:
 
 def commands(root: Path) -> list[str]:
     """The command of every config, that for inference first."""
-    first = ("inference", "train", "evaluate")
-    configs = sorted(
-        root.glob("configs/*.yaml"), key=lambda path: (path.stem not in first, path.stem != "inference", path.stem)
-    )
+    first = ["inference", "train", "evaluate"]
+    found = {path.stem: path for path in sorted(root.glob("configs/*.yaml"))}
+    configs = [found[stem] for stem in (*first, *(stem for stem in found if stem not in first)) if stem in found]
     texts = {path.stem: "\n".join(line.strip() for line in command(path).splitlines()) for path in configs}
     return [f"<h3>{escape(stem)}</h3>{block(text)}" for stem, text in texts.items()]
 
@@ -222,7 +221,7 @@ def score_table(metrics: dict) -> str:
     for key, value in metrics["scores"].items():
         interval = f"{value['ci95'][0]:.3f} to {value['ci95'][1]:.3f}" if value["ci95"] else "-"
         rows.append([key, f"{value['mean']:.3f}", interval, value["n"]])
-    return page.table(["metric", "mean", "95 % interval", "n"], rows)
+    return page.table(["metric", "value", "95 % interval", "n"], rows)
 
 
 def card(name: str, names: list[str]) -> str:
