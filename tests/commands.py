@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 
@@ -44,6 +45,8 @@ MOST_CASES = 10
 
 def reason_not_to_run(command: str) -> str | None:
     """Why a command is not run, None where it is."""
+    if "--tracking mlflow" in command and importlib.util.find_spec("mlflow") is None:
+        return "needs the extra 'mlflow'"
     return next((reason for pattern, reason in NOT_RUN.items() if re.match(pattern, command)), None)
 
 

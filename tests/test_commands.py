@@ -173,8 +173,8 @@ def test_all_commands_run_in_the_repository(page, tmp_path):
 def test_all_commands_run_in_the_packed_bundle(page, tmp_path):
     packed = tmp_path / page
     pack.lay_out(bundles.folder(page), packed)
+    (tmp_path / "work").mkdir()
     book = Book(page, packed, tmp_path / "work")
-    (tmp_path / "work").mkdir(exist_ok=True)
     for command in commands((packed / "docs" / "README.md").read_text()):
         if " -m tools " not in command:  # belongs to the repository, which the card says
             book.do(command)

@@ -241,6 +241,16 @@ def versions(root: Path) -> None:
         expect(version in expected, f"{package} {version}, expected {' or '.join(expected) or 'no such package'}")
 
 
+def segments(root: Path) -> None:
+    """Values of a label map have names and codes, where metadata.json tells them under "segments"."""
+    for value, segment in bundles.metadata(root).get("segments", {}).items():
+        expect(value.isdigit() and int(value) > 0, f"value '{value}', expected a whole number above 0")
+        expect(0 < len(segment.get("label", "")) <= 64, f"{value}: label of 1 to 64 characters expected, as in DICOM")
+        for key in ("category", "type"):
+            code = segment.get(key, [])
+            expect(len(code) == 3 and all(code), f"{value}: {key} is {code}, expected value, scheme and meaning")
+
+
 def expressions(root: Path) -> None:
     """`$` expressions in configs are short and hold no comprehension."""
     for file, _, text in strings(root):
@@ -259,5 +269,16 @@ def own_code(root: Path) -> None:
 
 
 OFFICIAL = (complete, metadata_schema, changelog, network_in_out, torchscript, train_properties, inference_properties)
-OURS = (channels_and_shapes, train_inference_agree, weights, checksums, links, absolute_paths, versions, expressions, own_code)
+OURS = (
+    channels_and_shapes,
+    train_inference_agree,
+    weights,
+    checksums,
+    links,
+    absolute_paths,
+    versions,
+    segments,
+    expressions,
+    own_code,
+)
 CHECKS = (*OFFICIAL, *OURS)

@@ -9,9 +9,13 @@ from pathlib import Path
 import yaml
 
 # kinds of prediction by "format" of the output "pred"; metadata.json may name another one under "kind"
-KINDS = {"displacement": "registration", "magnitude": "image to image"}
+KINDS = {"displacement": "registration", "magnitude": "image to image", "hidden": "representation"}
 # https://huggingface.co/docs/hub/models-tasks; other kinds have no name there
-PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
+PIPELINES = {
+    "segmentation": "image-segmentation",
+    "classification": "image-classification",
+    "representation": "image-feature-extraction",
+}
 IMAGE_TO_IMAGE = ("registration", "super-resolution", "reconstruction", "image to image")
 
 

@@ -115,8 +115,9 @@ class BundleApp(Application):
         """Label, category and type of every value of the label map, as metadata.json says or else from channel_def."""
         if "segments" in self.metadata:
             return self.metadata["segments"]
-        names = self.metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-        return {value: {"label": name, **UNKNOWN} for value, name in names.items() if name.lower() != "background"}
+        names = list(self.metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+        first = 0 if names[0].lower() == "background" else 1
+        return {str(value): {"label": name, **UNKNOWN} for value, name in enumerate(names, first) if value > 0}
 
     def descriptions(self) -> list[SegmentDescription]:
         """The same for the DICOM SEG."""

@@ -21,19 +21,15 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import SimpleITK as sitk
-from monai.bundle import ConfigParser
-from monai.transforms import Compose
-from nibabel.eulerangles import euler2mat
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 APP = Path(__file__).with_name("app.py")
-sys.path.insert(0, str(APP.parents[2]))
+sys.path[:0] = [str(APP.parents[2]), str(APP.parents[1])]
 
-from shared.data import read_datalist  # noqa: E402
+from scans import kind, labelled_scans, write_phantom  # noqa: E402
+
 from tools import bundles, pack  # noqa: E402
 from tools.checks import config, config_file  # noqa: E402
-from tools.phantom import phantom  # noqa: E402
-from tools.prepare import prepare  # noqa: E402
 
 LPS = np.diag([-1.0, -1, 1, 1])
 
@@ -47,27 +43,10 @@ def expect(condition: bool, message: str) -> None:
         raise SystemExit(f"FAILED: {message}")
 
 
-def make_phantom(name: str, folder: Path) -> None:
-    """Write the bundle's synthetic dataset, prepared where it segments."""
-    demo = {**bundles.metadata(name)["demo"], "cases": 3}
-    dataset = demo.pop("phantom")
-    phantom[dataset](str(folder), **demo)
-    if kind(name) == "segmentation":
-        prepare(dataset, str(folder))
-
-
-def kind(name: str) -> str:
-    """What a bundle predicts: "segmentation", "classification", ..."""
-    return bundles.metadata(name)["network_data_format"]["outputs"]["pred"]["format"]
-
-
 def make_series(name: str, dataset: Path, output: Path) -> None:
     """Write a synthetic case as DICOM, a series per sequence of one study, on an oblique grid."""
-    train = ConfigParser(ConfigParser.load_config_file(config_file(bundles.folder(name), "train")))
-    image = Compose(train.get_parsed_content("load"))(read_datalist(dataset / "datalist.json", "training", dataset)[0])["image"]
-    turn = np.eye(4)
-    turn[:3, :3] = euler2mat(0.1, -0.2, 0.3)
-    affine = LPS @ turn @ image.affine.numpy()
+    image, _ = next(labelled_scans(name, dataset))
+    affine = LPS @ image.affine.numpy()
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     axes = affine[:3, :3] / spacing
     if np.linalg.det(axes) < 0:  # slices of a series are sorted along rows x columns
@@ -77,12 +56,13 @@ def make_series(name: str, dataset: Path, output: Path) -> None:
         axes = affine[:3, :3] / spacing
     modality = bundles.metadata(name)["network_data_format"]["inputs"]["image"]["modality"]
     study, frame = generate_uid(), generate_uid()
-    endings = config(bundles.folder(name), "inference").get("file_endings") or {}
-    for number, (channel, sequence) in enumerate(zip(image.numpy(), train.get("sequences") or ["image"], strict=True), 1):
+    settings = config(bundles.folder(name), "inference")
+    endings = settings.get("file_endings") or {}
+    for number, (channel, sequence) in enumerate(zip(image.numpy(), settings.get("sequences") or ["image"], strict=True), 1):
         series = generate_uid()
-        lowest = float(channel.min()) if modality != "CT" else -1024.0
-        slope = 1.0 if modality == "CT" else (float(channel.max()) - lowest) / 4095
-        stored = np.round((channel - lowest) / slope).clip(0, 65535).astype(np.uint16)
+        intercept = -1024 if modality == "CT" else 0
+        scaled = channel if modality == "CT" else channel * (4095 / channel.max())  # the scale of MR means nothing
+        stored = np.round(scaled - intercept).clip(0, 65535).astype(np.uint16)
         for z in range(stored.shape[2]):
             ds = pydicom.Dataset()
             ds.SOPClassUID = CTImageStorage if modality == "CT" else MRImageStorage
@@ -100,7 +80,7 @@ def make_series(name: str, dataset: Path, output: Path) -> None:
             ds.Rows, ds.Columns = stored.shape[1], stored.shape[0]
             ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
             ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
-            ds.RescaleSlope, ds.RescaleIntercept = f"{slope:.10g}"[:16], f"{lowest:.10g}"[:16]
+            ds.RescaleSlope, ds.RescaleIntercept = "1", str(intercept)
             ds.PixelData = stored[:, :, z].T.tobytes()
             ds.file_meta = pydicom.dataset.FileMetaDataset()
             ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -190,7 +170,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for number, name in enumerate(names):
             folder = Path(temporary) / name
-            make_phantom(name, folder / "phantom")
+            write_phantom(name, folder / "phantom", 3)
             if kind(name) == "classification":
                 check_classification(name, folder)
                 continue

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import socket
 import subprocess
 import sys
@@ -19,21 +18,16 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import requests
-from monai.bundle import ConfigParser
-from monai.transforms import Compose
-from nibabel.eulerangles import euler2mat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "apps")]
 
-from shared.data import read_datalist  # noqa: E402
+from scans import kind, labelled_scans, write_phantom  # noqa: E402
+
 from tools import bundles, pack  # noqa: E402
 from tools.checks import config, config_file  # noqa: E402
-from tools.phantom import phantom  # noqa: E402
-from tools.prepare import prepare  # noqa: E402
 
 LABELLED, EPOCHS = 3, 2
-SECTIONS = ("training", "validation", "testing")
 
 
 def say(text: str) -> None:
@@ -46,40 +40,25 @@ def expect(condition: bool, message: str) -> None:
 
 
 def make_scans(name: str, folder: Path) -> list[tuple[Path, Path]]:
-    """Write synthetic scans as a viewer would send them, one file each, with their label maps.
+    """Write synthetic scans as a viewer would send them, one file each, with their label maps, on oblique and flipped grids.
 
     Returns:
         pairs of scan (3D, or 4D with a volume per sequence) and label map.
     """
-    demo = {**bundles.metadata(name)["demo"], "cases": LABELLED}
-    dataset, data = demo.pop("phantom"), folder / "phantom"
-    phantom[dataset](str(data), **demo)
-    prepare(dataset, str(data))
-    train = ConfigParser(ConfigParser.load_config_file(config_file(bundles.folder(name), "train")))
-    load = Compose(train.get_parsed_content("load"))
-    items = [item for section in SECTIONS for item in read_sections(data, section)]
-    order = config(bundles.folder(name), "inference").get("channels_4d")
-    turn = np.eye(4)
-    turn[:3, :3] = euler2mat(0.1, -0.2, 0.3) @ np.diag([-1, -1, 1])
+    write_phantom(name, folder / "phantom", LABELLED)
+    settings = config(bundles.folder(name), "inference")
     (folder / "scans").mkdir()
     pairs = []
-    for number, item in enumerate(items):
-        loaded = load(item)
-        image, label = loaded["image"].numpy(), loaded["label"].numpy()[0].astype(np.uint8)
-        if order:
-            image = image[[train["sequences"].index(sequence) for sequence in order]]
-        image = np.moveaxis(image, 0, -1) if len(image) > 1 else image[0]
+    for number, (image, label) in enumerate(labelled_scans(name, folder / "phantom")):
+        values = image.numpy()
+        if settings.get("channels_4d"):
+            values = values[[settings["sequences"].index(sequence) for sequence in settings["channels_4d"]]]
+        values = np.moveaxis(values, 0, -1) if len(values) > 1 else values[0]
         pair = (folder / "scans" / f"{name}_{number}.nii.gz", folder / f"{name}_{number}_label.nii.gz")
-        for path, values in zip(pair, (image, label), strict=True):
-            nib.save(nib.Nifti1Image(values, turn @ loaded["image"].affine.numpy()), path)
+        for path, content in zip(pair, (values, label.numpy()[0].astype(np.uint8)), strict=True):
+            nib.save(nib.Nifti1Image(content, image.affine.numpy() @ np.diag([-1, -1, 1, 1])), path)
         pairs.append(pair)
     return pairs
-
-
-def read_sections(data: Path, section: str) -> list[dict]:
-    """The items of a section of a datalist, none where it is empty."""
-    listed = json.loads((data / "datalist.json").read_text()).get(section)
-    return read_datalist(data / "datalist.json", section, data) if listed else []
 
 
 def run_bundle(name: str, scan: Path, output: Path) -> nib.Nifti1Image:
@@ -188,7 +167,7 @@ def check_bundle(url: str, name: str, folder: Path, pairs: list[tuple[Path, Path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundles", nargs="*", help="names; by default every segmentation bundle")
-    names = parser.parse_args().bundles or [name for name in bundles.names() if segments(name)]
+    names = parser.parse_args().bundles or [name for name in bundles.names() if kind(name) == "segmentation"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name in names:
@@ -212,11 +191,6 @@ def main() -> None:
                 expect((np.asarray(label.dataobj) == np.asarray(served.dataobj)).all(), f"{name}: the zip segments otherwise")
             say(f"{len(zips)} packed zips in one server segment the same")
     say("all is well")
-
-
-def segments(name: str) -> bool:
-    """Whether a bundle's prediction is a label map."""
-    return bundles.metadata(name)["network_data_format"]["outputs"]["pred"]["format"] == "segmentation"
 
 
 if __name__ == "__main__":

@@ -99,6 +99,8 @@ class Infer(BundleInferTask):
         segments = metadata(bundle).get("segments")
         if segments:
             self.labels = {segment["label"]: int(value) for value, segment in segments.items()}
+        elif 0 in self.labels.values():  # no channel for the background
+            self.labels = {name: value + 1 for name, value in self.labels.items()}
 
     def run_pre_transforms(self, data, transforms):
         # Spacingd updates whatever stands under a key that begins with image_, and MONAI Label keeps a file name there

@@ -126,6 +126,8 @@ BROKEN = [
     ("absolute_paths", append("LICENSE", "see C:\\texts"), "LICENSE line 2: C:.texts"),
     ("versions", metadata(lambda m: m.update(monai_version="1.0.0")), "monai 1.0.0, expected 1.6.1"),
     ("versions", metadata(lambda m: m["required_packages_version"].update(nobody="1")), "nobody 1.*no such"),
+    ("segments", metadata(lambda m: m["segments"]["1"].pop("type")), "1: type is .*, expected value, scheme and meaning"),
+    ("segments", metadata(lambda m: m["segments"].update({"0": {}})), "value '0', expected a whole number above 0"),
     ("expressions", setting(TRAIN, "extra", LONG), "train.yaml: 82 characters, at most 80"),
     ("expressions", setting(INFERENCE, "extra", "$[x for x in @regions]"), "inference.yaml: comprehension"),
     ("own_code", setting(INFERENCE, "extra", {"_target_": "shared.handlers.NoPictures"}), "NoPictures"),
