@@ -77,7 +77,7 @@ CHANGES = {  # of brats_seg3d's configs
     r"(?m)^pictured: .*": "pictured: {T1: 0}",
     r"in_channels: 4": "in_channels: 1",
     r"out_channels: 3": "out_channels: 1",
-    r"init_filters: 16": "init_filters: 4",
+    r"init_filters: 16": "init_filters: 8",
     r"(?m)^spacing: .*": "spacing: [4.0, 4.0, 4.0]",
     r"(?m)^patch_size: .*": "patch_size: [16, 16, 16]",
     r"(?m)^max_epochs: .*": "max_epochs: 4",

@@ -27,7 +27,7 @@ from scans import kind, labelled_scans, write_phantom  # noqa: E402
 from tools import bundles, pack  # noqa: E402
 from tools.checks import config, config_file  # noqa: E402
 
-LABELLED, EPOCHS = 3, 2
+LABELLED, EPOCHS, START_SECONDS = 3, 2, 900
 
 
 def say(text: str) -> None:
@@ -86,18 +86,25 @@ def server(models: list[str], folder: Path, **conf: str):
     with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=folder) as process:
         try:
             url = f"http://127.0.0.1:{port}"
-            for _ in range(240):
-                with contextlib.suppress(requests.ConnectionError):
-                    if requests.get(f"{url}/info/", timeout=60).ok:
-                        break
-                expect(process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}")
-                time.sleep(0.5)
+            wait_for(url, process, log)
             yield url
         except SystemExit:
             print(log.read_text()[-6000:])
             raise
         finally:
             process.terminate()
+
+
+def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
+    """Wait until a server answers."""
+    start = time.monotonic()
+    while True:
+        with contextlib.suppress(requests.ConnectionError):
+            if requests.get(f"{url}/info/", timeout=60).ok:
+                return
+        expect(process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}")
+        expect(time.monotonic() - start < START_SECONDS, f"the server does not answer:\n{log.read_text()[-3000:]}")
+        time.sleep(0.5)
 
 
 def answer(response: requests.Response) -> requests.Response:
