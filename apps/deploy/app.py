@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from monai.bundle import ConfigParser
+from monai.deploy.conditions import CountCondition
 from monai.deploy.core import Application, ConditionType, Operator
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from monai.deploy.operators.dicom_seg_writer_operator import DICOMSegmentationWriterOperator, SegmentDescription
@@ -74,7 +75,8 @@ class BundleApp(Application):
 
     def compose(self):
         context = Application.init_app_context(["", "-i", str(self.input_folder), "-o", str(self.output_folder)])
-        loader = DICOMDataLoaderOperator(self, input_folder=self.input_folder, name="loader")
+        once = CountCondition(self, 1)  # else the graph would run again and again
+        loader = DICOMDataLoaderOperator(self, once, input_folder=self.input_folder, name="loader")
         selector = DICOMSeriesSelectorOperator(self, rules=json.dumps(self.rules()), all_matched=False, name="selector")
         self.add_flow(loader, selector, {("dicom_study_list", "dicom_study_list")})
         model = ModelInfo(self.metadata["authors"], self.bundle.name, self.metadata["version"], "")

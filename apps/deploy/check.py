@@ -123,7 +123,9 @@ def check_segmentation(name: str, folder: Path, packed: Path | None) -> None:
     for bundle in filter(None, (name, packed)):
         output = folder / Path(bundle).name / "seg"
         run(APP, bundle, "--input", folder / "dicom", "--output", output)
-        seg = highdicom.seg.segread(next(output.glob("*.dcm")))
+        written = list(output.glob("*.dcm"))
+        expect(len(written) == 1, f"{bundle}: {len(written)} files written, expected one DICOM SEG")
+        seg = highdicom.seg.segread(written[0])
         frames = None
         for uids in instances:  # the SEG refers to one of the series
             if {str(uid) for _, _, uid in seg.get_source_image_uids()} & {str(uid) for uid in uids}:

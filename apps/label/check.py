@@ -164,8 +164,7 @@ def check_bundle(url: str, name: str, folder: Path, pairs: list[tuple[Path, Path
     trained = folder.parent / "server" / "model" / "trained" / name
     log = (trained.parents[2] / "server.log").read_text()
     expect((trained / "model.pt").is_file(), f"{name}: training left no model.pt: {log[-6000:]}")
-    epochs = sorted(path.name for path in trained.iterdir())
-    say(f"{name}: trained {EPOCHS} epochs, which left {', '.join(epochs)}")
+    say(f"{name}: trained {EPOCHS} epochs on {len(pairs)} scans with labels")
     check_grid(infer(url, name, first, folder / "again.nii.gz"), first, f"{name} after training")
     used = str(trained / "model.pt")
     expect(f"Infer model path: {used}" in (trained.parents[2] / "server.log").read_text(), f"{name}: {used} was not used")
