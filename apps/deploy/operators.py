@@ -126,7 +126,8 @@ class FilmOperator(BundleOperator):
         return self.item["image"], dict(self.item["image"].meta)
 
     def pre_process(self, data, *args, **kwargs):
-        return super().pre_process({**self.item, **data})
+        item = super().pre_process({**self.item, **data})
+        return {**item, "image": MetaTensor(item["image"])}  # MONAI Deploy asks the input for metadata afterwards
 
     def post_process(self, data, *args, **kwargs):
         before = set(kwargs[self.kw_preprocessed_inputs])
