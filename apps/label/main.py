@@ -116,13 +116,15 @@ class Train(BundleTrainTask):
 
     def __init__(self, bundle: Path, conf: dict, folder: Path):
         super().__init__(str(bundle), conf)
-        self.channels, self.folder = channel_order(bundle), folder
+        self.more, self.folder = channel_order(bundle), folder
+        convention = metadata(bundle).get("label_convention")  # what the values of the bundle's own label maps mean
+        self.more |= {"convention": convention} if convention else {}
 
     def _fetch_datalist(self, request, datastore):
         items = super()._fetch_datalist(request, datastore)
         if len(items) < 2:
             raise ValueError(f"{len(items)} scans have labels, expected at least two: one to train on, one to validate with")
-        return [{**item, **self.channels, "case": Path(item["image"]).name.split(".")[0]} for item in items]
+        return [{**item, **self.more, "case": Path(item["image"]).name.split(".")[0]} for item in items]
 
     def _load_checkpoint(self, model_pytorch, pretrained, train_handlers):
         trained = self.folder / "model.pt"
