@@ -1,7 +1,7 @@
 """Try the app: synthetic DICOM in, the whole graph on the CPU, its result compared with the bundle run by itself.
 
-A bundle that segments gets oblique MR or CT series; every voxel of the DICOM SEG must be what the bundle makes of the same
-series when ITK turned it into NIfTI. One that classifies gets a film. `make test-deploy` runs it.
+A bundle that segments gets oblique MR or CT series; the voxels of the DICOM SEG must be what the bundle makes of the same series
+when ITK turned it into NIfTI, but for one in a thousand. One that classifies gets a film. `make test-deploy` runs it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from tools import bundles, pack  # noqa: E402
 from tools.checks import config, config_file  # noqa: E402
 
 LPS = np.diag([-1.0, -1, 1, 1])
+# share of voxels: NIfTI holds affines in single precision, by which a crop to the foreground may move by a voxel
+DIFFERENT = 1e-3
 
 
 def say(text: str) -> None:
@@ -138,8 +140,7 @@ def check_segmentation(name: str, folder: Path, packed: Path | None) -> None:
         different = int((found != expected).sum())
         names = [segment.SegmentLabel for segment in seg.SegmentSequence]
         say(f"{bundle}: {different} of {found.size} voxels differ from the bundle by itself; segments {names}")
-        # the packed bundle runs as TorchScript, which rounds otherwise
-        expect(different <= (0 if bundle == name else 1e-4 * found.size), f"{bundle}: too many voxels differ")
+        expect(different <= DIFFERENT * found.size, f"{bundle}: too many voxels differ")
 
 
 def check_classification(name: str, folder: Path) -> None:
