@@ -1,6 +1,6 @@
 """Try the app: synthetic DICOM in, the whole graph on the CPU, its result compared with the bundle run by itself.
 
-A bundle that segments gets oblique MR or CT series; the voxels of the DICOM SEG must be what the bundle makes of the same series
+A bundle that segments gets oblique series; the voxels of the DICOM SEG must be what the bundle makes of the same series
 when ITK turned it into NIfTI, but for one in a thousand. One that classifies gets a film. `make test-deploy` runs it.
 """
 
