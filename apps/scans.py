@@ -16,6 +16,7 @@ from nibabel.eulerangles import euler2mat
 from shared.data import read_datalist
 from tools import bundles
 from tools.checks import config_file
+from tools.facts import facts
 from tools.phantom import phantom
 from tools.prepare import prepare
 
@@ -25,7 +26,7 @@ SECTIONS = ("training", "validation", "testing")
 
 def kind(name: str) -> str:
     """What a bundle predicts: "segmentation", "classification", ..."""
-    return bundles.metadata(name)["network_data_format"]["outputs"]["pred"]["format"]
+    return facts(bundles.metadata(name))["kind"]
 
 
 def write_phantom(name: str, folder: Path, cases: int) -> None:

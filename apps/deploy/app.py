@@ -68,9 +68,10 @@ class BundleApp(Application):
         self.bundle, self.input_folder, self.output_folder = bundle, input_folder, output_folder
         self.metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
         self.config = ConfigParser.load_config_file(next(bundle.glob("configs/inference.[jy]*")))
-        self.kind = self.metadata["network_data_format"]["outputs"]["pred"]["format"]
+        outputs = self.metadata.get("network_data_format", {}).get("outputs", {})  # generative bundles have other keys
+        self.kind = outputs.get("pred", {}).get("format")
         if self.kind not in ("segmentation", "classification"):
-            raise ValueError(f"{bundle.name} is for {self.kind}; this app takes bundles for segmentation and classification")
+            raise ValueError(f"{bundle.name} gives {self.kind}; this app takes bundles for segmentation and classification")
         super().__init__([str(Path(__file__))])  # the arguments that the SDK would read
 
     def compose(self):

@@ -41,7 +41,8 @@ def metadata(bundle: Path) -> dict:
 
 def labels_maps(bundle: Path) -> bool:
     """Whether a bundle's prediction is a segmentation, which is what MONAI Label can show and correct."""
-    return metadata(bundle)["network_data_format"]["outputs"]["pred"]["format"] == "segmentation"
+    outputs = metadata(bundle).get("network_data_format", {}).get("outputs", {})  # generative bundles have other keys
+    return outputs.get("pred", {}).get("format") == "segmentation"
 
 
 def find_bundle(name: str, unpacked: Path) -> Path:
