@@ -126,7 +126,8 @@ def test_monai_loads_every_packed_bundle(name, tmp_path, monkeypatch):
     """As the README says, with the bundle's folder on the path, where own networks are found."""
     pack.lay_out(bundles.folder(name), tmp_path / name)
     monkeypatch.syspath_prepend(str(tmp_path / name))
-    network = monai.bundle.load(name, bundle_dir=str(tmp_path), device="cpu")
+    workflow = "train" if (tmp_path / name / "configs" / "train.json").is_file() else "inference"
+    network = monai.bundle.load(name, bundle_dir=str(tmp_path), device="cpu", workflow_type=workflow)
     shipped = torch.load(bundles.folder(name) / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(value, shipped[key].to(value.dtype)) for key, value in network.state_dict().items())
 
