@@ -136,6 +136,8 @@ class Train(BundleTrainTask):
         overrides.update(options(self.conf, self.bundle_config.config))
         overrides["output_dir"] = str(self.folder)
         overrides["max_epochs"] = overrides["train#trainer#max_epochs"]  # the learning rate's schedule follows it
+        # the best weights are kept when validation has told them, which must happen before the end
+        overrides["val_interval"] = min(self.bundle_config.get("val_interval", 1), overrides["max_epochs"])
         overrides["workers"] = 0
         return overrides
 
