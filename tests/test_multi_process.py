@@ -20,8 +20,10 @@ from monai.bundle import run
 from shared import distributed
 from shared.handlers import EpochSeed
 from shared.handlers.case_table import read_rows
+from tools.phantoms.ixi import ixi
+from tools.prepare import prepare
 
-from .conftest import REPOSITORY, SMALL, config
+from .conftest import REPOSITORY, SMALL, SMALL_HEADS, config
 
 OVERLAY = str(REPOSITORY / "shared" / "configs" / "multi_gpu.yaml")
 TIMEOUT = 120  # seconds: a run that waits for ever fails
@@ -32,6 +34,14 @@ train::random:
 - {_target_: ResizeWithPadOrCropd, keys: [image, label], spatial_size: "@patch_size"}
 optimizer: {_target_: torch.optim.SGD, params: $@network.parameters(), lr: 0.1}
 lr_scheduler::T_max: 3
++run:
+- $torch.save(@network.state_dict(), '%s/rank%d.pt' % (@output_dir, @rank))
+"""
+SAME_VIEWS = """
+# No view is random, so that two processes see what one does.
+train::random:
+- {_target_: ToTensord, keys: [image, label], track_meta: false}
+- {_target_: SelectItemsd, keys: [case, subject, image, label]}
 +run:
 - $torch.save(@network.state_dict(), '%s/rank%d.pt' % (@output_dir, @rank))
 """
@@ -132,6 +142,30 @@ def assert_same_scores(found: Path, expected: Path, cases: int) -> None:
     for case, row in expected.items():
         scores = {key: pytest.approx(float(value), abs=1e-4, nan_ok=True) for key, value in row.items() if key != "case"}
         assert {key: float(value) for key, value in found[case].items() if key != "case"} == scores
+
+
+def test_two_processes_fit_ages_to_the_heads_of_both(tmp_path):
+    """ixi_age_regression solves for its layers once an epoch: with what all processes have measured."""
+    heads = tmp_path / "heads"
+    ixi(str(heads), cases=5, seed=3, spacing=4.0)
+    prepare("ixi", str(heads), validation=0.2, testing=0)
+    assert len(json.loads((heads / "datalist.json").read_text())["training"]) == 4
+    (tmp_path / "same.yaml").write_text(SAME_VIEWS)
+    files = [config("train", "ixi_age_regression"), str(tmp_path / "same.yaml")]
+    options = {**SMALL_HEADS, "dataset_dir": str(heads), "finetune": None, "max_epochs": 1}
+    run(config_file=files, output_dir=str(tmp_path / "one"), heads_per_batch=4, **options)
+    code, console = torchrun_to_the_end(files, {**options, "output_dir": tmp_path / "two", "heads_per_batch": 2})
+    assert code == 0, console
+    assert console.count("fit to 4 people, 4 views") == 1
+    ranks = [state(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1)]
+    last = state(tmp_path / "two" / "last.pt")["network"]
+    assert last["age.weight"].any() and last["sex.weight"].any()
+    for key, value in last.items():
+        assert torch.equal(ranks[0][key], value) and torch.equal(ranks[1][key], value), key
+    found, expected = (read_rows(tmp_path / name / "validation.csv") for name in ("two", "one"))
+    assert list(found) == list(expected) and len(expected) == 1
+    for case, row in expected.items():
+        assert float(found[case]["age_pred"]) == pytest.approx(float(row["age_pred"]), abs=0.05)
 
 
 def test_three_cases_are_scored_once_by_two_processes(dataset, small_weights, tmp_path):
