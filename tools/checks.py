@@ -155,9 +155,9 @@ def channels_and_shapes(root: Path) -> None:
         found = list(tensor.get("channel_def", {}))
         expect(found == expected, f"{name}: channel_def has {found}, expected {expected}")
     image, pred = inputs["image"], outputs["pred"]
-    definition = config(root, "inference")["network_def"]
+    parser = ConfigParser(config(root, "inference"))
     for key, tensor in {"in_channels": image, "out_channels": pred}.items():
-        said = definition.get(key, tensor["num_channels"])
+        said = parser.get_parsed_content(f"network_def::{key}", default=tensor["num_channels"])
         expect(said == tensor["num_channels"], f"network_def has {key} {said}, metadata {tensor['num_channels']}")
     with torch.no_grad():
         output = network(root)(torch.rand(1, image["num_channels"], *smallest_shape(image["spatial_shape"])))

@@ -24,6 +24,11 @@ CSF, CORTEX, WHITE, BONE, MARROW, SKIN, FAT, MUSCLE = 0.28, 0.66, 1.0, 0.08, 0.3
 
 
 def head(rng: np.random.Generator, position: np.ndarray, spacing: tuple, age: float, sex: str):
+    """A head as `head_and_cavity` draws it, without the cavity."""
+    return head_and_cavity(rng, position, spacing, age, sex)[:2]
+
+
+def head_and_cavity(rng: np.random.Generator, position: np.ndarray, spacing: tuple, age: float, sex: str):
     """Draw a head.
 
     Args:
@@ -34,7 +39,8 @@ def head(rng: np.random.Generator, position: np.ndarray, spacing: tuple, age: fl
         sex: "F" or "M": size of the head, brow, jaw.
 
     Returns:
-        grey values (H, W, D) without noise, float32, air 0 and white matter 1, and DLMUSE region numbers (H, W, D), uint8.
+        grey values (H, W, D) without noise, float32, air 0 and white matter 1, DLMUSE region numbers (H, W, D), uint8, and
+        where the inside of the skull is (H, W, D), bool.
     """
     size = (1.02 if sex == "M" else 0.98) * rng.normal(1, 0.015)
     stretch = (size * rng.normal(1, 0.02, 3)).astype(np.float32)
@@ -55,7 +61,7 @@ def head(rng: np.random.Generator, position: np.ndarray, spacing: tuple, age: fl
     _paint_cerebrum(canvas, rng, cerebrum - shrinkage, broad, years)
     _paint_cerebellum(canvas, fossa - 1.5 * shrinkage - 2, texture)
     _paint_inside(canvas, rng, years)
-    return canvas.image, canvas.labels
+    return canvas.image, canvas.labels, cavity > 0
 
 
 def _paint_outside(canvas: Canvas, rng: np.random.Generator, cavity, texture, broad, sex: str) -> None:

@@ -35,13 +35,15 @@ def image_files(root: str | os.PathLike) -> Iterator[Path]:
 def split_name(name: str, aliases: Mapping[str, str]) -> tuple[str, str] | None:
     """Split a file name into what comes before the sequence and the sequence: `P7_T1post.nii.gz` gives ("P7", "t1ce").
 
-    `aliases` maps lower-case endings ("t1post") to sequence names ("t1ce"). None where no ending fits.
+    `aliases` maps lower-case endings ("t1post", "t1_ir") to sequence names ("t1ce"); the longest that fits counts. None where
+    no ending fits.
     """
-    stem = NIFTI.sub("", name)
-    match = re.match(r"^(?:(.*)[_\-. ])?([^_\-. ]+)$", stem)
-    if match is None or match[2].lower() not in aliases:
-        return None
-    return match[1] or "", aliases[match[2].lower()]
+    parts = re.split(r"([_\-. ])", NIFTI.sub("", name))
+    for start in range(0, len(parts), 2):
+        ending = "".join(parts[start:]).lower()
+        if ending in aliases:
+            return "".join(parts[: max(start - 1, 0)]), aliases[ending]
+    return None
 
 
 def find_cases(
@@ -49,6 +51,7 @@ def find_cases(
     sequences: Mapping[str, Sequence[str]],
     channels_4d: Sequence[str] | None = None,
     label: Sequence[str] = (),
+    partial: bool = False,
 ) -> list[dict]:
     """List the cases below `dataset_dir`: files of one folder that share the beginning of their name are one case.
 
@@ -57,6 +60,7 @@ def find_cases(
         sequences: the file name endings of every sequence, in channel order: `{"t1ce": ["t1ce", "t1c"], ...}`.
         channels_4d: the sequences of a 4D file, in the file's order; None where 4D files are no input.
         label: file name endings of label maps.
+        partial: one of the sequences is enough; a case that lacks others names those it has under "channels".
 
     Returns:
         one dict a case: "case" (a unique name), "image" (the files in channel order, or one 4D file), for a 4D file
@@ -85,7 +89,9 @@ def find_cases(
             item["label"] = str(files["label"][0])
         missing = [n for n in sequences if n not in files]
         twice = [n for n in files if len(files[n]) > 1]
-        if missing:
+        if missing and partial:
+            item["channels"] = [n for n in sequences if n in files]
+        if missing and not partial:
             expected = "; ".join(f"{n}: a name that ends in {' or '.join(sequences[n])}" for n in missing)
             names = ", ".join(sorted(p.name for ps in files.values() for p in ps))
             item["problem"] = f"{folder}: missing sequence, expected {expected} (.nii or .nii.gz); found {names}"

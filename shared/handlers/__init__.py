@@ -5,6 +5,7 @@ from .calibration import Calibration
 from .cam import CamPictures
 from .case_table import CaseTable, RegionVolumes
 from .checkpoints import Checkpoints
+from .class_scores import ClassScores
 from .curves import TrainingCurves
 from .early_stopping import EarlyStopping
 from .pictures import CasePictures, TensorBoardPanels
@@ -23,6 +24,7 @@ __all__ = [
     "CasePictures",
     "CaseTable",
     "Checkpoints",
+    "ClassScores",
     "EarlyStopping",
     "EpochSeed",
     "FineTune",

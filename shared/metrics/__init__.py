@@ -3,11 +3,13 @@
 from .cohort import STATISTICS, CohortMetric, statistic
 from .mean import CaseMean
 from .surface import HausdorffDistanceMM
+from .volume import VolumeDifference
 
 __all__ = [
     "STATISTICS",
     "CaseMean",
     "CohortMetric",
     "HausdorffDistanceMM",
+    "VolumeDifference",
     "statistic",
 ]

@@ -1,6 +1,7 @@
 """Networks that MONAI lacks."""
 
 from .age import AgeSexNet
+from .half import HalfResolutionSegmenter
 from .onnx import OnnxNetwork
 from .regional import HalfResolution, RegionalRegressor
 from .superres import SuperResolutionNet
@@ -11,6 +12,7 @@ from .velocity import RegistrationNet
 __all__ = [
     "AgeSexNet",
     "HalfResolution",
+    "HalfResolutionSegmenter",
     "ImageTagNet",
     "OnnxNetwork",
     "RegionalRegressor",

@@ -7,9 +7,10 @@ from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd
 from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
-from .regions import GroupLabelsd, LabelsToRegionsd, RegionsToLabelsd
+from .regions import GroupLabelsd, LabelsToClassesd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
 from .scale import ScaleHeadd, head_mask
+from .sequences import RandDropSequencesd
 from .superres import FinerGridd, ScorePatchd, ScoreSuperResolutiond
 from .synthesis import RandContrastd, RandJpegd
 from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld, tag_count
@@ -25,6 +26,7 @@ __all__ = [
     "FitFilmd",
     "FixedHeadd",
     "GroupLabelsd",
+    "LabelsToClassesd",
     "LabelsToRegionsd",
     "LoadCased",
     "LoadFilmd",
@@ -33,6 +35,7 @@ __all__ = [
     "PersonToLabeld",
     "RandContrastd",
     "RandDegraded",
+    "RandDropSequencesd",
     "RandJpegd",
     "RandShareCropd",
     "RegionsToLabelsd",

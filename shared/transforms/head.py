@@ -74,7 +74,8 @@ class CropHeadd(MapTransform):
     The head is found by what is brighter than air. What the image lacks is filled with zeros, which is air.
 
     Args:
-        keys: images (C, H, W, D) in RAS orientation; the first one decides, all are cut alike.
+        keys: images (C, H, W, D) in RAS orientation; the first channel of the first one that is not all 0 decides, all are
+            cut alike.
         size: of the box in voxels.
         margin: mm of air above the head.
 
@@ -90,7 +91,7 @@ class CropHeadd(MapTransform):
         item = dict(data)
         image: MetaTensor = item[self.keys[0]]
         spacing = [float(s) for s in image.pixdim]
-        first, last = head_box(image[0], spacing)
+        first, last = head_box(next((channel for channel in image if channel.any()), image[0]), spacing)
         start = np.round((first + last + 1 - self.size) / 2).astype(int)
         start[2] = last[2] + 1 + round(self.margin / spacing[2]) - self.size[2]
         before = np.maximum(-start, 0)

@@ -58,7 +58,8 @@ class LoadCased(MapTransform):
     """Load a case: its sequences as channels of "image" (C, H, W, D), float32, and its label map (1, H, W, D) if asked for.
 
     "image" holds one file per sequence in channel order, or a single 4D file together with "channels", the names of its
-    volumes in the file's order. Files need 3D (or 4D) voxels on one common grid. A "problem" found while listing the case
+    volumes in the file's order. With "channels" the files may also be those of some of the sequences; the channels of the
+    others are 0. Files need 3D (or 4D) voxels on one common grid. A "problem" found while listing the case
     is raised here, so that it is reported like any other damage.
 
     Args:
@@ -87,7 +88,7 @@ class LoadCased(MapTransform):
             image = self._load_4d(files, item.get("channels") or self.sequences)
         else:
             first_path = files[0]
-            image = self._load_files(files)
+            image = self._load_files(files, item.get("channels") or self.sequences)
         image.meta["case"] = str(item.get("case", os.path.basename(first_path).split(".")[0]))
         item[self.image_key] = image
         if self.label_key is not None:
@@ -118,10 +119,10 @@ class LoadCased(MapTransform):
             raise ValueError(f"{path}: the header's affine {axes.tolist()} gives no orientation, expected three axes in mm")
         return image
 
-    def _load_files(self, files: Sequence[str | os.PathLike]) -> MetaTensor:
-        if len(files) != len(self.sequences):
+    def _load_files(self, files: Sequence[str | os.PathLike], channels: Sequence[str]) -> MetaTensor:
+        if len(files) != len(channels):
             raise ValueError(
-                f"{os.path.dirname(files[0])}: expected {len(self.sequences)} files ({', '.join(self.sequences)}), "
+                f"{os.path.dirname(files[0])}: expected {len(channels)} files ({', '.join(channels)}), "
                 f"found {len(files)}: {', '.join(os.path.basename(f) for f in files)}"
             )
         with ThreadPoolExecutor(len(files)) as pool:  # decompression runs outside Python's lock
@@ -129,7 +130,11 @@ class LoadCased(MapTransform):
         for path, image in zip(files, images, strict=True):
             check_image(image, path)
             check_same_grid(image, path, images[0], files[0])
-        return MetaTensor(torch.cat([i.as_tensor() for i in images]), meta=images[0].meta)
+        found = dict(zip(channels, (i.as_tensor() for i in images), strict=True))
+        if not set(found) & set(self.sequences):
+            raise ValueError(f"{files[0]}: expected one of {', '.join(self.sequences)}, found {', '.join(channels)}")
+        absent = torch.zeros_like(images[0].as_tensor())
+        return MetaTensor(torch.cat([found.get(name, absent) for name in self.sequences]), meta=images[0].meta)
 
     def _load_4d(self, path: str | os.PathLike, channels: Sequence[str]) -> MetaTensor:
         image = self.read(path, dimensions=4)

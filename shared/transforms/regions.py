@@ -49,6 +49,52 @@ class LabelsToRegionsd(MapTransform):
         return item
 
 
+class LabelsToClassesd(MapTransform):
+    """Number the classes of a label map (1, H, W, D) from 1 on, in a fixed order, whatever its labelling convention. uint8.
+
+    Args:
+        keys: the label maps.
+        classes: names in the order of their numbers.
+        conventions: for every labelling convention the label values by name, `{"mrbrains": {"CSF": [5, 6], ...}, ...}`; an
+            item's "convention" picks one, the first is the default. What is named otherwise than a class becomes 0.
+
+    Raises:
+        ValueError: the map holds a value that its convention does not know; the message names the file. There is no such
+            convention, or it lacks a class.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, classes: Sequence[str], conventions: Mapping[str, Mapping[str, Sequence[int]]]
+    ):
+        super().__init__(keys)
+        self.classes, self.conventions = list(classes), dict(conventions)
+
+    def __call__(self, data):
+        item = dict(data)
+        name = item.get("convention") or next(iter(self.conventions))
+        if name not in self.conventions:
+            raise ValueError(f"labelling convention '{name}' is none of {', '.join(self.conventions)}")
+        values = self.conventions[name]
+        lacking = [label for label in self.classes if label not in values]
+        if lacking:
+            raise ValueError(f"labelling convention '{name}' does not tell {', '.join(lacking)}")
+        known = {0: 0} | {v: self.classes.index(c) + 1 if c in self.classes else 0 for c in values for v in values[c]}
+        for key in self.key_iterator(item):
+            labels = item[key]
+            plain = labels.as_tensor() if isinstance(labels, MetaTensor) else labels
+            found, place = torch.unique(plain, return_inverse=True)
+            unknown = [value for value in found.tolist() if value not in known]
+            if unknown:
+                path = labels.meta.get("filename_or_obj", key) if isinstance(labels, MetaTensor) else key
+                raise ValueError(
+                    f"{path}: label values {[f'{v:g}' for v in unknown]} are not of the convention '{name}', "
+                    f"expected {sorted(known)}"
+                )
+            numbers = torch.tensor([known[value] for value in found.tolist()], dtype=torch.uint8)[place]
+            item[key] = convert_to_dst_type(numbers, labels, dtype=torch.uint8)[0]
+        return item
+
+
 class GroupLabelsd(MapTransform):
     """Number the regions of a label map (1, H, W, D) from 1 on; every value that belongs to none becomes 0. uint8.
 

@@ -19,7 +19,7 @@ class RandContrastd(RandomizableTransform, MapTransform):
     field, blur and noise are left to MONAI's transforms behind this one.
 
     Args:
-        keys: images (1, *size).
+        keys: images (C, *size), every channel with contrasts of its own; channels of zeros, missing sequences, stay so.
         label_key: label map on the same grid (1, *size), whole numbers; 0 is no structure.
         prob: share of the images that are replaced.
         layers: into which unlabelled tissue is divided.
@@ -42,11 +42,12 @@ class RandContrastd(RandomizableTransform, MapTransform):
         labels = torch.as_tensor(item[self.label_key]).as_subclass(torch.Tensor).long()
         for key in self.key_iterator(item):
             image = item[key]
-            if image.shape != labels.shape:
+            if image.shape[1:] != labels.shape[1:]:
                 raise ValueError(
                     f"{key} has shape {tuple(image.shape)}, {self.label_key} {tuple(labels.shape)}: expected one grid"
                 )
-            item[key] = self._drawn(image.as_subclass(torch.Tensor), labels)
+            channels = image.as_subclass(torch.Tensor).split(1)
+            item[key] = torch.cat([self._drawn(c, labels) if c.any() else c for c in channels])
             if isinstance(image, MetaTensor):
                 item[key] = MetaTensor(item[key], meta=image.meta)
         return item
