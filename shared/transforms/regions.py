@@ -63,9 +63,7 @@ class LabelsToClassesd(MapTransform):
             convention, or it lacks a class.
     """
 
-    def __init__(
-        self, keys: KeysCollection, classes: Sequence[str], conventions: Mapping[str, Mapping[str, Sequence[int]]]
-    ):
+    def __init__(self, keys: KeysCollection, classes: Sequence[str], conventions: Mapping[str, Mapping[str, Sequence[int]]]):
         super().__init__(keys)
         self.classes, self.conventions = list(classes), dict(conventions)
 

@@ -1,8 +1,6 @@
-"""CSF, grey and white matter by the intensity of the voxels alone: a Gaussian mixture in a brain mask, with the field removed."""
+"""CSF, grey and white matter by intensity alone: a Gaussian mixture in a brain mask, with the receive field removed."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import torch

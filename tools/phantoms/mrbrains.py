@@ -61,7 +61,8 @@ def draw_case(rng: np.random.Generator, shape: tuple, spacing: tuple) -> tuple[d
         image = ndimage.gaussian_filter(image, [0.4 / s for s in spacing])
         image *= np.exp(0.1 * smooth_noise(rng, shape, spacing, 110))
         noise = 0.025 * rng.standard_normal((2, *shape), np.float32)
-        images[name] = np.rint(np.hypot(image + noise[0], noise[1]) * WHITE_LEVEL[name] * rng.uniform(0.9, 1.1)).astype(np.int16)
+        level = WHITE_LEVEL[name] * rng.uniform(0.9, 1.1)
+        images[name] = np.rint(np.hypot(image + noise[0], noise[1]) * level).astype(np.int16)
     return images, labels
 
 
