@@ -15,6 +15,7 @@ VERBS = (
     "pack",
     "phantom",
     "prepare",
+    "probe",
     "release",
     "report",
     "ship",

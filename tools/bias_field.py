@@ -22,13 +22,14 @@ def correct_cases(cases: list[dict], root: Path, target: Path, workers: int) -> 
     """Write N4-corrected copies of all images of all cases; files that exist already are kept, so a stopped run goes on.
 
     Args:
-        cases: items whose "image" is a 4D file or a list of 3D files, absolute paths below `root`.
+        cases: items whose "image" is a 4D file or a list of 3D files, and "files", if there, files by sequence; absolute paths
+            below `root`.
         root: the dataset's folder.
         target: where the copies go, under the same relative paths: float32, same grid and header.
         workers: processes.
 
     Returns:
-        the items with "image" replaced. A case is reported and left out if one of its files fails.
+        the items with these replaced. A case is reported and left out if one of its files fails.
 
     Raises:
         ImportError: SimpleITK is not installed.
@@ -53,13 +54,17 @@ def correct_cases(cases: list[dict], root: Path, target: Path, workers: int) -> 
     corrected = []
     for item in cases:
         if item["case"] not in left_out:
-            paths = [str(copies[path]) for path in _files(item)]
-            corrected.append({**item, "image": paths[0] if isinstance(item["image"], str) else paths})
+            image = item["image"]
+            copy = {**item, "image": str(copies[image]) if isinstance(image, str) else [str(copies[path]) for path in image]}
+            if "files" in item:
+                copy["files"] = {name: str(copies[path]) for name, path in item["files"].items()}
+            corrected.append(copy)
     return corrected
 
 
 def _files(item: dict) -> list[str]:
-    return [item["image"]] if isinstance(item["image"], str) else list(item["image"])
+    image = [item["image"]] if isinstance(item["image"], str) else item["image"]
+    return list(dict.fromkeys([*image, *item.get("files", {}).values()]))
 
 
 def _correct_file(job: tuple[str, Path]) -> tuple[str, str]:

@@ -145,4 +145,6 @@ def _relative(item: dict, root: Path) -> dict:
         for key in ("image", "label")
         if key in item
     }
+    if "files" in item:
+        paths["files"] = {name: short(path) for name, path in item["files"].items()}
     return {**item, **paths}

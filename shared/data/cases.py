@@ -52,8 +52,11 @@ def find_cases(
     channels_4d: Sequence[str] | None = None,
     label: Sequence[str] = (),
     partial: bool = False,
+    apart: bool = False,
 ) -> list[dict]:
     """List the cases below `dataset_dir`: files of one folder that share the beginning of their name are one case.
+
+    Where there is but one sequence and no label, it is as `find_images` has it.
 
     Args:
         dataset_dir: folder that is searched, with its subfolders.
@@ -61,6 +64,7 @@ def find_cases(
         channels_4d: the sequences of a 4D file, in the file's order; None where 4D files are no input.
         label: file name endings of label maps.
         partial: one of the sequences is enough; a case that lacks others names those it has under "channels".
+        apart: the files of a case may lie in several folders, such as IXI-T1 and IXI-T2.
 
     Returns:
         one dict a case: "case" (a unique name), "image" (the files in channel order, or one 4D file), for a 4D file
@@ -69,6 +73,8 @@ def find_cases(
     Raises:
         InputError: `dataset_dir` is no folder, or there is no case in it.
     """
+    if len(sequences) == 1 and not label and channels_4d is None:
+        return find_images(dataset_dir, *sequences.values())
     aliases = {alias.lower(): name for name, endings in sequences.items() for alias in endings}
     aliases |= {alias.lower(): "label" for alias in label}
     groups: dict[tuple[Path, str], dict[str, list[Path]]] = {}
@@ -76,7 +82,8 @@ def find_cases(
     for path in image_files(dataset_dir):
         found = split_name(path.name, aliases)
         if found is not None:
-            groups.setdefault((path.parent, found[0]), {}).setdefault(found[1], []).append(path)
+            folder = Path() if apart and found[0] else path.parent
+            groups.setdefault((folder, found[0]), {}).setdefault(found[1], []).append(path)
         elif channels_4d is not None and _is_4d(path):
             name = NIFTI.sub("", path.name)
             cases.append({"case": name, "image": str(path), "channels": list(channels_4d)})
@@ -84,6 +91,8 @@ def find_cases(
     for (folder, prefix), files in groups.items():
         if set(files) == {"label"}:
             continue
+        if apart:
+            folder = next(iter(files.values()))[0].parent
         item = {"case": prefix or folder.name, "image": [str(files[n][0]) for n in sequences if n in files]}
         if "label" in files:
             item["label"] = str(files["label"][0])

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from monai.data import load_decathlon_datalist
 
 from ..errors import InputError
 
+logger = logging.getLogger(__name__)
 
-def read_datalist(datalist: str | os.PathLike, section: str, dataset_dir: str | os.PathLike) -> list[dict]:
+
+def read_datalist(
+    datalist: str | os.PathLike, section: str, dataset_dir: str | os.PathLike, sequences: Sequence[str] | None = None
+) -> list[dict]:
     """Read one split of a datalist in the form of the Medical Segmentation Decathlon.
 
     Args:
         datalist: the JSON file.
         section: "training", "validation" or "testing".
         dataset_dir: folder that the file's relative paths start from.
+        sequences: cases whose "files" lack one of these are left out, and the log says so.
 
     Returns:
-        one dict a case, "image" and "label" with whole paths.
+        one dict a case, "image", "label" and "files" (by sequence) with whole paths.
 
     Raises:
-        InputError: there is no such file, it is not JSON, it has no cases under that section, or a case's file is not there.
+        InputError: there is no such file, it is not JSON, it has no cases under that section, or none with all sequences, or
+            a case's file is not there.
     """
     if not Path(datalist).is_file():
         raise InputError(
@@ -37,9 +45,16 @@ def read_datalist(datalist: str | os.PathLike, section: str, dataset_dir: str | 
     if not content.get(section):
         raise InputError(f"{datalist} has no cases under '{section}'; found {sorted(k for k in content if content[k])}")
     items = load_decathlon_datalist(str(datalist), is_segmentation=True, data_list_key=section, base_dir=str(dataset_dir))
+    items = [item for item in items if {*(sequences or ())} <= {*item.get("files", sequences or ())}]
+    if not items:
+        raise InputError(f"{datalist} has no case under '{section}' with the sequences {', '.join(sequences or ())}")
+    if len(items) < len(content[section]):
+        logger.warning(f"{section}: {len(content[section]) - len(items)} cases lack one of {', '.join(sequences or ())}")
     for item in items:
-        for key in ("image", "label"):
-            for file in [item[key]] if isinstance(item.get(key), str) else item.get(key) or []:
+        if "files" in item:
+            item["files"] = {name: str(Path(dataset_dir) / file) for name, file in item["files"].items()}
+        for named in (item.get("image"), item.get("label"), [*item.get("files", {}).values()]):
+            for file in [named] if isinstance(named, str) else named or []:
                 if not Path(file).is_file():
                     raise InputError(f"{datalist} names {file}, which is not there; is dataset_dir right?")
     return items

@@ -13,6 +13,7 @@ from .registration import MeasuredTable, RegistrationFiles, RegistrationPictures
 from .saliency import SaliencyMaps
 from .scatter import AgeScatter, age_figure
 from .seeding import EpochSeed
+from .slices import LatentFiles, SlicesPictures
 from .superres import SuperResolutionPictures
 from .weights import FineTune, WeightsLoader
 
@@ -28,11 +29,13 @@ __all__ = [
     "EarlyStopping",
     "EpochSeed",
     "FineTune",
+    "LatentFiles",
     "MeasuredTable",
     "RegionVolumes",
     "RegistrationFiles",
     "RegistrationPictures",
     "SaliencyMaps",
+    "SlicesPictures",
     "SuperResolutionPictures",
     "TensorBoardPanels",
     "TrainingCurves",

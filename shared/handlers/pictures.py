@@ -25,6 +25,14 @@ def save_picture(figure: Figure, folder: Path, case: str) -> None:
         figure.savefig(temporary, dpi=110, pil_kwargs={"compress_level": 3})
 
 
+def log_figure(log_dir: str | os.PathLike, case: str, figure: Figure, epoch: int) -> None:
+    """Show a figure of a case of the validation in TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and inference does not need it
+
+    with SummaryWriter(str(log_dir)) as writer:
+        writer.add_figure(f"validation/{case}", figure, global_step=epoch)
+
+
 class FirstCases:
     """Do something with the first cases of every epoch, which a subclass says in `show`.
 
@@ -98,8 +106,6 @@ class TensorBoardPanels(FirstCases):
         self.log_dir, self.channels, self.regions = str(log_dir), dict(channels), list(regions)
 
     def show(self, engine: Engine, item: Mapping, output: Mapping) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and inference does not need it
-
         label, pred = output["label"], output["pred"]
         rows = {
             "input": MetaTensor(torch.zeros(0, *label.shape[1:]), affine=label.affine),
@@ -107,5 +113,4 @@ class TensorBoardPanels(FirstCases):
             "prediction": with_regions(pred, self.regions),
         }
         figure = outline_figure(item["image"], self.channels, rows, title=item["case"])
-        with SummaryWriter(self.log_dir) as writer:
-            writer.add_figure(f"validation/{item['case']}", figure, global_step=engine.state.epoch)
+        log_figure(self.log_dir, item["case"], figure, engine.state.epoch)

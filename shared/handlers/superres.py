@@ -14,7 +14,7 @@ from monai.transforms import Orientation
 
 from ..resolution import ORDERS, interpolate
 from ..visualize import PLANES, aspect, plane
-from .pictures import FirstCases, save_picture
+from .pictures import FirstCases, log_figure, save_picture
 
 DIFFERENCE = 0.3  # of white, the end of the colours
 
@@ -71,10 +71,7 @@ class SuperResolutionPictures(FirstCases):
         figure = superresolution_figure(self.columns({**item, **output}), title=item["case"])
         save_picture(figure, self.folder, item["case"])
         if self.log_dir is not None:
-            from torch.utils.tensorboard import SummaryWriter  # slow to import, and inference does not need it
-
-            with SummaryWriter(str(self.log_dir)) as writer:
-                writer.add_figure(f"validation/{item['case']}", figure, global_step=engine.state.epoch)
+            log_figure(self.log_dir, item["case"], figure, engine.state.epoch)
 
     def columns(self, item: Mapping) -> dict[str, MetaTensor]:
         """The volumes to show, on the finer grid."""

@@ -78,27 +78,41 @@ class WeightsLoader:
         return {(self.root / name).resolve(): digest for name, digest in metadata.get("weights", {}).items()}
 
 
-def load_fitting(network: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> dict[str, list[str]]:
-    """Load what fits of a state_dict whose network had other channels or classes.
+def load_fitting(
+    network: torch.nn.Module, state: Mapping[str, torch.Tensor], rename: Mapping[str, str] | None = None
+) -> dict[str, list[str]]:
+    """Load what fits of a state_dict whose network had other channels or classes, other names, or one dimension less.
 
     A tensor of the same shape is reused. One that differs only in its first two dimensions (output and input channels) is
-    adapted: the channels both have are copied, in order, and the rest keeps its initial values. Anything else stays new.
+    adapted: the channels both have are copied, in order, and the rest keeps its initial values. A kernel of slices is
+    inflated to one of volumes (Carreira and Zisserman 2017): repeated along a new last axis and divided by its length, so
+    that a volume whose slices are all the same gives what the slice gave. Anything else stays new.
+
+    Args:
+        network: whose weights are replaced.
+        state: the other network's.
+        rename: beginnings of names in `state`, and what stands there in the network's: `{"encoder.": "network."}`.
 
     Returns:
-        names of the tensors under "reused", "adapted" and "new".
+        names of the tensors under "reused", "adapted", "inflated" and "new".
     """
-    report: dict[str, list[str]] = {"reused": [], "adapted": [], "new": []}
+    for before, after in (rename or {}).items():
+        state = {after + name.removeprefix(before) if name.startswith(before) else name: t for name, t in state.items()}
+    report: dict[str, list[str]] = {"reused": [], "adapted": [], "inflated": [], "new": []}
     own = network.state_dict()
     for name, value in own.items():
         old = state.get(name)
+        kind = "adapted"
+        if old is not None and 4 <= old.ndim == value.ndim - 1:
+            kind, old = "inflated", old.unsqueeze(-1).expand(*old.shape, value.shape[-1]) / value.shape[-1]
         if old is not None and old.shape == value.shape:
             own[name] = old
-            report["reused"].append(name)
+            report[kind if kind == "inflated" else "reused"].append(name)
         elif old is not None and old.ndim == value.ndim and old.shape[2:] == value.shape[2:]:
             common = tuple(slice(0, min(a, b)) for a, b in zip(old.shape, value.shape, strict=True))
             own[name] = value.clone()
             own[name][common] = old[common].to(value)
-            report["adapted"].append(name)
+            report[kind].append(name)
         else:
             report["new"].append(name)
     network.load_state_dict(own)
@@ -106,22 +120,22 @@ def load_fitting(network: torch.nn.Module, state: Mapping[str, torch.Tensor]) ->
 
 
 class FineTune:
-    """Start training from other weights: load what fits and log which tensors were reused, adapted and new.
+    """Start training from other weights: load what fits (`load_fitting`) and log which tensors were reused, adapted and so on.
 
     Raises:
         InputError: see `read_state`; or nothing fits.
     """
 
-    def __init__(self, path: str | os.PathLike, network: torch.nn.Module):
-        self.path, self.network = path, network
+    def __init__(self, path: str | os.PathLike, network: torch.nn.Module, rename: Mapping[str, str] | None = None):
+        self.path, self.network, self.rename = path, network, rename
         self.logger = logging.getLogger(type(self).__name__)
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        report = load_fitting(getattr(self.network, "module", self.network), read_state(self.path))
-        if not report["reused"] and not report["adapted"]:
+        report = load_fitting(getattr(self.network, "module", self.network), read_state(self.path), self.rename)
+        if len(report["new"]) == sum(map(len, report.values())):
             raise InputError(f"{self.path}: no layer fits this network")
         for kind, names in report.items():
             self.logger.info(f"{kind}: {len(names)} tensors" + (f": {', '.join(names)}" if names and kind != "reused" else ""))

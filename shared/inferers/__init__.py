@@ -3,6 +3,7 @@
 from .crops import ShiftedCropsInferer
 from .halo import HaloInferer
 from .precision import PrecisionInferer
+from .slices import SlicesInferer
 from .timed import TimedInferer
 from .window import WindowInferer
 
@@ -10,6 +11,7 @@ __all__ = [
     "HaloInferer",
     "PrecisionInferer",
     "ShiftedCropsInferer",
+    "SlicesInferer",
     "TimedInferer",
     "WindowInferer",
 ]

@@ -1,6 +1,7 @@
 """Networks that MONAI lacks."""
 
 from .age import AgeSexNet
+from .autoencoder import SliceAutoEncoder
 from .half import HalfResolutionSegmenter
 from .onnx import OnnxNetwork
 from .regional import HalfResolution, RegionalRegressor
@@ -17,6 +18,7 @@ __all__ = [
     "OnnxNetwork",
     "RegionalRegressor",
     "RegistrationNet",
+    "SliceAutoEncoder",
     "SuperResolutionNet",
     "TemplateNet",
 ]

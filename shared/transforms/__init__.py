@@ -11,6 +11,7 @@ from .regions import GroupLabelsd, LabelsToClassesd, LabelsToRegionsd, RegionsTo
 from .register import MovePaird, ScorePaird
 from .scale import ScaleHeadd, head_mask
 from .sequences import RandDropSequencesd
+from .slice_vectors import RandSpreadSlicesd, RebuildSlicesd, ScoreSlicesd
 from .superres import FinerGridd, ScorePatchd, ScoreSuperResolutiond
 from .synthesis import RandContrastd, RandJpegd
 from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld, tag_count
@@ -38,11 +39,14 @@ __all__ = [
     "RandDropSequencesd",
     "RandJpegd",
     "RandShareCropd",
+    "RandSpreadSlicesd",
+    "RebuildSlicesd",
     "RegionsToLabelsd",
     "ResampleFilmd",
     "ScaleHeadd",
     "ScorePaird",
     "ScorePatchd",
+    "ScoreSlicesd",
     "ScoreSuperResolutiond",
     "SmoothForSpacingd",
     "SplitPersond",

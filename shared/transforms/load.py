@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, MapTransform
+from monai.transforms import LoadImage, MapTransform, ResampleToMatch
 
 from ..errors import describe
 
@@ -59,21 +59,28 @@ class LoadCased(MapTransform):
 
     "image" holds one file per sequence in channel order, or a single 4D file together with "channels", the names of its
     volumes in the file's order. With "channels" the files may also be those of some of the sequences; the channels of the
-    others are 0. Files need 3D (or 4D) voxels on one common grid. A "problem" found while listing the case
-    is raised here, so that it is reported like any other damage.
+    others are 0. Where the item has "files", one by sequence, those are loaded, and "files" is taken out. Files need 3D
+    (or 4D) voxels on one common grid. A "problem" found while listing the case is raised here, so that it is reported like
+    any other damage.
 
     Args:
         sequences: names of the channels in the network's order.
         label_key: key of the label map's file; None loads no label.
         image_key: key of the file or files.
+        resample: bring sequences on other grids to the first one's, by what the headers say (linear, 0 outside); else
+            another grid is an error.
 
     Raises:
-        ValueError: a file is missing, unreadable, of another grid, not finite or all zero; the message names it.
+        ValueError: a file or a sequence is missing, a file is unreadable, of another grid, not finite or all zero; the message
+            names it.
     """
 
-    def __init__(self, sequences: Sequence[str], label_key: str | None = None, image_key: str = "image"):
+    def __init__(
+        self, sequences: Sequence[str], label_key: str | None = None, image_key: str = "image", resample: bool = False
+    ):
         super().__init__([image_key], allow_missing_keys=False)
         self.sequences, self.label_key, self.image_key = tuple(sequences), label_key, image_key
+        self.match = ResampleToMatch(mode="bilinear", padding_mode="zeros") if resample else None
         with warnings.catch_warnings():  # of a GPU decoder for DICOM, which LoadImage asks for whatever is read
             warnings.filterwarnings("ignore", "NvImgCodecPydicomReader")
             self.loader = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True, dtype=np.float32)
@@ -83,6 +90,14 @@ class LoadCased(MapTransform):
         if "problem" in item:
             raise ValueError(item["problem"])
         files = item[self.image_key]
+        by_sequence = item.pop("files", None)
+        if by_sequence is not None:
+            files = [by_sequence[name] for name in self.sequences if name in by_sequence]
+            if len(files) < len(self.sequences):
+                raise ValueError(
+                    f"{item.get('case', item[self.image_key])}: expected the sequences {', '.join(self.sequences)}, "
+                    f"found {', '.join(by_sequence)}"
+                )
         if isinstance(files, str | os.PathLike):
             first_path = files
             image = self._load_4d(files, item.get("channels") or self.sequences)
@@ -127,8 +142,11 @@ class LoadCased(MapTransform):
             )
         with ThreadPoolExecutor(len(files)) as pool:  # decompression runs outside Python's lock
             images = list(pool.map(self.read, files))
-        for path, image in zip(files, images, strict=True):
+        for i, (path, image) in enumerate(zip(files, images, strict=True)):
             check_image(image, path)
+            if self.match is not None and i:
+                images[i] = image = self.match(image, images[0])
+                check_image(image, f"{path} on the grid of {files[0]}")
             check_same_grid(image, path, images[0], files[0])
         found = dict(zip(channels, (i.as_tensor() for i in images), strict=True))
         if not set(found) & set(self.sequences):

@@ -35,7 +35,7 @@ def head_scale(image: np.ndarray) -> float:
 
 
 class ScaleHeadd(MapTransform):
-    """Divide images (1, H, W, D) by their `head_scale`; item["<key>_scale"] becomes that number, a tensor.
+    """Divide each channel of images (C, H, W, D) by its `head_scale`; item["<key>_scale"] becomes these numbers, a tensor (C,).
 
     Raises:
         ValueError: no head found, or a side of less than 4 voxels; the message names the file.
@@ -53,9 +53,9 @@ class ScaleHeadd(MapTransform):
                     raise ValueError(
                         f"expected a volume of {LEAST_SIDE} voxels a side or more, found shape {tuple(image.shape[1:])}"
                     )
-                scale = head_scale(image[0].numpy(force=True))
+                scale = torch.tensor([head_scale(channel.numpy(force=True)) for channel in image], dtype=torch.float64)
             except ValueError as error:
                 raise ValueError(f"{image.meta.get('filename_or_obj', key)}: {error}") from None
-            item[key] = image / scale
-            item[f"{key}_scale"] = torch.tensor(scale, dtype=torch.float64)
+            item[key] = image / scale[:, None, None, None].to(image)
+            item[f"{key}_scale"] = scale
         return item

@@ -68,3 +68,22 @@ def test_an_empty_folder_says_what_was_looked_for(tmp_path):
 def test_a_folder_that_is_not_there_is_named():
     with pytest.raises(InputError, match="dataset_dir is 'nowhere'"):
         find_cases("nowhere", SEQUENCES)
+
+
+def test_the_files_of_a_case_may_lie_apart(tmp_path):
+    for name in ("T1", "T2"):
+        touch(tmp_path / f"IXI-{name}", f"IXI002-{name}.nii.gz", f"IXI012-{name}.nii.gz")
+    (tmp_path / "IXI-T2" / "IXI012-T2.nii.gz").unlink()
+    sequences = {"t2": ["t2"], "t1": ["t1"]}
+    cases = find_cases(tmp_path, sequences, apart=True)
+    assert cases[0] == {"case": "IXI002", "image": [str(tmp_path / f"IXI-{n}" / f"IXI002-{n}.nii.gz") for n in ("T2", "T1")]}
+    assert "IXI-T1: missing sequence, expected t2" in cases[1]["problem"]
+    assert all("problem" in case for case in find_cases(tmp_path, sequences))
+    touch(tmp_path / "P7", "T1.nii", "T2.nii")  # the folder is the name
+    assert [case["case"] for case in find_cases(tmp_path, sequences, apart=True)] == ["IXI002", "IXI012", "P7"]
+
+
+def test_of_a_single_sequence_any_file_will_do_where_no_name_tells(tmp_path):
+    touch(tmp_path, "a.nii.gz", "b_t2.nii.gz")
+    assert [case["case"] for case in find_cases(tmp_path, {"t1": ["t1"]})] == ["a", "b_t2"]
+    assert [case["case"] for case in find_cases(tmp_path, {"t2": ["t2"]})] == ["b"]

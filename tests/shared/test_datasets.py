@@ -80,3 +80,20 @@ def test_a_datalist_that_is_not_json_is_named(tmp_path):
     (tmp_path / "x.json").write_text("case,image")
     with pytest.raises(InputError, match="x.json is not JSON"):
         read_datalist(tmp_path / "x.json", "training", tmp_path)
+
+
+def test_cases_without_a_sequence_are_left_out(tmp_path, caplog):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).touch()
+    items = [{"case": "A", "image": "a", "files": {"t1": "a", "t2": "c"}}, {"case": "B", "image": "b", "files": {"t1": "b"}}]
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps({"training": items, "validation": items[1:]}))
+    (item,) = read_datalist(path, "training", tmp_path, sequences=["t2"])
+    assert item["files"] == {"t1": str(tmp_path / "a"), "t2": str(tmp_path / "c")}
+    assert "training: 1 cases lack one of t2" in caplog.text
+    assert len(read_datalist(path, "training", tmp_path, sequences=["t1"])) == 2
+    with pytest.raises(InputError, match="no case under 'validation' with the sequences t2"):
+        read_datalist(path, "validation", tmp_path, sequences=["t2"])
+    (tmp_path / "c").unlink()
+    with pytest.raises(InputError, match="names .*c, which is not there"):
+        read_datalist(path, "training", tmp_path)

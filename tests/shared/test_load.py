@@ -96,3 +96,33 @@ def test_4d_file_with_too_few_channels(tmp_path):
 def test_a_problem_found_while_listing_is_raised_on_loading():
     with pytest.raises(ValueError, match="missing sequence"):
         LoadCased(SEQUENCES)({"case": "p", "image": [], "problem": "p: missing sequence t2"})
+
+
+def test_files_by_sequence_are_taken_in_the_order_that_is_asked_for(case):
+    item = {**case, "files": dict(zip(SEQUENCES, case["image"], strict=True)), "image": case["image"][1]}
+    loaded = LoadCased(["flair", "t1"])(item)
+    assert loaded["image"][:, 0, 0, 0].tolist() == [4, 2] and "files" not in loaded
+    with pytest.raises(ValueError, match="p: expected the sequences t1, pd, found t1ce, t1, t2, flair"):
+        LoadCased(["t1", "pd"])(item)
+
+
+def test_other_grids_are_an_error_or_resampled(tmp_path):
+    """A slope along x in mm is the same slope on the other, oblique grid."""
+    grids = {"t1": (np.diag([2.0, 2, 2, 1]), (12, 12, 12)), "t2": (OBLIQUE, (40, 60, 20))}
+    files = {}
+    for name, (affine, shape) in grids.items():
+        affine = affine.copy()
+        affine[:3, 3] += 11 - nib.affines.apply_affine(affine, (np.array(shape) - 1) / 2)  # the same middle
+        x = nib.affines.apply_affine(affine, np.moveaxis(np.indices(shape), 0, -1))[..., 0]
+        files[name] = save(tmp_path / f"p_{name}.nii.gz", (x + 50).astype(np.float32), affine)
+    item = {"case": "p", "image": list(files.values())}
+    with pytest.raises(ValueError, match="p_t2.nii.gz: shape .* differs"):
+        LoadCased(["t1", "t2"])(item)
+    image = LoadCased(["t1", "t2"], resample=True)(item)["image"]
+    np.testing.assert_allclose(image[0, 4:8, 4:8, 4:8], image[1, 4:8, 4:8, 4:8], atol=1e-3)
+    np.testing.assert_allclose(image.affine, nib.load(files["t1"]).affine)
+    far = nib.load(files["t2"])
+    moved = nib.affines.from_matvec(far.affine[:3, :3], [900, 0, 0])
+    save(tmp_path / "p_t2.nii.gz", far.get_fdata(dtype=np.float32), moved)
+    with pytest.raises(ValueError, match="p_t2.nii.gz on the grid of .*p_t1.nii.gz: all voxels are zero"):
+        LoadCased(["t1", "t2"], resample=True)(item)

@@ -85,6 +85,7 @@ def test_other_channels_and_classes_load_what_fits():
     assert report == {
         "reused": ["first.bias", "middle.weight", "middle.bias"],
         "adapted": ["first.weight", "last.weight", "last.bias"],
+        "inflated": [],
         "new": [],
     }
     assert torch.equal(net.first.weight, state["first.weight"][:, :2])
@@ -98,3 +99,24 @@ def test_nothing_that_fits_is_an_error(tmp_path):
     torch.save({"other": torch.zeros(3)}, tmp_path / "x.pt")
     with pytest.raises(InputError, match="no layer fits"):
         FineTune(tmp_path / "x.pt", Net())(None)
+
+
+def test_kernels_of_slices_become_kernels_of_volumes():
+    torch.manual_seed(0)
+    flat, deep = torch.nn.Conv2d(2, 8, 3), torch.nn.Sequential(torch.nn.Conv3d(2, 8, 3), torch.nn.Conv3d(8, 3, 1))
+    report = load_fitting(deep, flat.state_dict(), rename={"": "0."})
+    assert report == {"reused": ["0.bias"], "adapted": [], "inflated": ["0.weight"], "new": ["1.weight", "1.bias"]}
+    slice_ = torch.rand(1, 2, 9, 8)
+    volume = slice_[..., None].expand(1, 2, 9, 8, 5)  # the same in every slice
+    torch.testing.assert_close(deep[0](volume)[..., 1], flat(slice_))
+
+
+def test_names_and_channels_may_differ_at_once():
+    flat = torch.nn.ModuleDict({"encoder": torch.nn.Conv2d(1, 8, 3), "decoder": torch.nn.Conv2d(8, 1, 3)})
+    net = torch.nn.ModuleDict({"network": torch.nn.Conv3d(3, 8, 3)})
+    before = net["network"].weight.clone()
+    report = load_fitting(net, flat.state_dict(), rename={"encoder.": "network."})
+    assert report["inflated"] == ["network.weight"] and report["reused"] == ["network.bias"]
+    expected = flat["encoder"].weight[..., None].expand(8, 1, 3, 3, 3) / 3
+    torch.testing.assert_close(net["network"].weight[:, :1], expected)
+    assert torch.equal(net["network"].weight[:, 1:], before[:, 1:])

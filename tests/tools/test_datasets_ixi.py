@@ -30,7 +30,7 @@ def release(root, rows, cases, header=HEADER):
 
 
 def test_the_release_is_read_with_its_labels(tmp_path):
-    save(tmp_path / "IXI-T2" / "IXI002-Guys-0828-T2.nii.gz")
+    t2 = save(tmp_path / "IXI-T2" / "IXI002-Guys-0828-T2.nii.gz")
     label = save(tmp_path / "IXI-labels" / "IXI002-Guys-0828-labels.nii.gz", value=1)
     cases = release(tmp_path, ["2,2,164,1970-01-01,35.8", "25,1,170,,120"], ["IXI002-Guys-0828", "IXI025-IOP-0852"])
     assert cases["IXI002-Guys-0828"] == {
@@ -41,10 +41,27 @@ def test_the_release_is_read_with_its_labels(tmp_path):
         "sex": "F",
         "site": "Guys",
         "label": label,
-        "notes": [],
+        "files": {"t1": str(tmp_path / "IXI-T1" / "IXI002-Guys-0828-T1.nii.gz"), "t2": t2},
+        "notes": [f"{tmp_path / 'IXI-T1' / 'IXI002-Guys-0828-T1.nii.gz'}: no PD"],
     }
     assert cases["IXI025-IOP-0852"]["sex"] == "M" and cases["IXI025-IOP-0852"]["site"] == "IOP"
     assert all(check(item)[0] == [] for item in cases.values())
+
+
+def test_t2_and_pd_are_paired_checked_and_counted(tmp_path):
+    ixi(str(tmp_path), cases=3, seed=2, spacing=12.0, others=True)
+    cases = read(str(tmp_path))
+    for item in cases:
+        name = item["case"]
+        assert item["files"] == {s.lower(): str(tmp_path / f"IXI-{s}" / f"{name}-{s}.nii.gz") for s in ("T1", "T2", "PD")}
+        assert item["image"] == item["files"]["t1"] and not item["notes"]
+    found = [check(item) for item in cases]
+    assert "3 with T2 and PD" in describe(cases, [counts for _, counts in found])
+    (tmp_path / "IXI-PD" / f"{cases[1]['case']}-PD.nii.gz").write_text("no image")
+    assert f"{cases[1]['case']}-PD.nii.gz: not a readable" in check(cases[1])[0][0]
+    save(tmp_path / "again" / f"{cases[0]['case']}-T2.nii.gz")
+    again = read(str(tmp_path))[0]
+    assert set(again["files"]) == {"t1", "pd"} and "T2 not used, as there is more than one" in again["notes"][0]
 
 
 def test_gaps_of_the_table_are_told(tmp_path):

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import xlrd
+from nibabel.processing import resample_from_to
 
 from tools.anatomy import grid_mm
 from tools.head import head
@@ -117,3 +118,20 @@ def test_without_xlwt_the_command_to_install_it_is_named(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"needs xlwt: pip install -e \.\[ixi\]"):
         ixi(str(tmp_path / "a"), cases=1)
     assert not (tmp_path / "a").exists()
+
+
+def test_t2_and_pd_show_the_same_head_on_axial_slices(tmp_path):
+    """Where T1 has little signal inside the head, in CSF, T2 has much; the T1 images are those without them."""
+    for name, others in (("alone", False), ("all", True)):
+        ixi(str(tmp_path / name), cases=2, seed=7, spacing=4.0, others=others)
+    for path in sorted((tmp_path / "all" / "IXI-T1").iterdir()):
+        assert path.read_bytes() == (tmp_path / "alone" / "IXI-T1" / path.name).read_bytes()
+        t1, labels = nib.load(path), nib.load(str(path).replace("IXI-T1", "IXI-labels").replace("-T1", "-labels"))
+        for name in ("T2", "PD"):
+            image = nib.load(str(path).replace("T1", name))
+            assert nib.aff2axcodes(image.affine) == ("L", "P", "S") and image.get_data_dtype() == t1.get_data_dtype()
+            np.testing.assert_allclose(nib.affines.voxel_sizes(image.affine), (4, 4, 16 / 3), rtol=1e-5)
+            at = resample_from_to(labels, (image.shape, image.affine), order=0).get_fdata()
+            ventricle, white = (np.median(image.get_fdata()[np.isin(at, v)]) for v in ((51, 52), (81, 82, 85, 86)))
+            assert ventricle > (1.2 if name == "T2" else 1.05) * white
+    assert not (tmp_path / "alone" / "IXI-T2").exists()

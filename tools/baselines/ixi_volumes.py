@@ -9,9 +9,8 @@ import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
-from shared.fitting import log_odds, ridge
-
 from ..crossvalidate import find_folds
+from ..linear import predict_people
 from ..scores import score_table, summarise
 
 SCORES = {"age_mae": ["mae", "age", "age_pred"], "age_r": ["pearson_r", "age", "age_pred"]}
@@ -41,13 +40,8 @@ def score(directory: str, datalist: str | None) -> None:
                 measured[item["case"]] = volumes(root / item["label"])
         labels = sorted({value for item in parts[0] for value in measured[item["case"]]})
         x, test = (np.array([[measured[i["case"]].get(v, 0.0) for v in labels] for i in part]) for part in parts)
-        people = [item["subject"] for item in parts[0]]
-        weights, offset, _ = ridge(x, np.array([item["age"] for item in parts[0]]), people)
-        male = np.array([item["sex"] == "M" for item in parts[0]], dtype=float)
-        direction, start, left_out = ridge(x, 2 * male - 1, people)
-        slope, shift = log_odds(left_out, male)
-        prob = 1 / (1 + np.exp(-(slope * (test @ direction + start) + shift)))
-        for item, age, p in zip(parts[1], test @ weights + offset, prob, strict=True):
+        ages, prob = predict_people(x, parts[0], test)
+        for item, age, p in zip(parts[1], ages, prob, strict=True):
             truth = {"age": item["age"], "male": float(item["sex"] == "M")}
             rows[item["case"]] = {
                 k: str(v) for k, v in {**truth, "age_pred": age, "male_prob": p, "case": item["case"]}.items()

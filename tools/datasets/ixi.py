@@ -1,4 +1,4 @@
-"""Read T1 heads with age and sex: the IXI release, or any folder with a participants table as in BIDS."""
+"""Read T1 heads, with T2 and PD, of people of known age and sex: the IXI release, or a folder with a table as in BIDS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from shared.transforms import LoadCased, check_image, check_same_grid
 
 NEEDS = "age"  # the key that training needs of a case
 TABLES = ("ixi.csv", "ixi.xls", "participants.tsv", "participants.csv")  # the first of these in the topmost folder is read
-ENDINGS = {"t1": "t1", "t1w": "t1", **dict.fromkeys(("label", "labels", "seg", "dlmuse"), "label")}
+OTHERS = ("t2", "pd")
+ENDINGS = {
+    **{name + w: name for name in ("t1", *OTHERS) for w in ("", "w")},
+    **dict.fromkeys(("label", "labels", "seg", "dlmuse"), "label"),
+}
 FIELDS = {
     "id": ("ixi_id", "participant_id", "subject", "id"),
     "age": ("age",),
@@ -42,18 +46,19 @@ def read(directory: str) -> list[dict]:
 
     The table is IXI.xls (or its sheet as IXI.csv), participants.tsv or participants.csv. The image of a row is the file that
     the row names, relative to the table. Where no row names one it is every file of that person called ...T1.nii.gz or
-    ...T1w.nii.gz, in a BIDS folder only those in sub-*/**/anat.
+    ...T1w.nii.gz, in a BIDS folder only those in sub-*/**/anat. T2 and PD are files of the same beginning (...T2.nii.gz).
 
     Returns:
         one dict a case: "case", "subject", "image" (absolute path), "sex" ("F", "M" or None), where known "age" (years),
-        "site" and "label" (absolute path of a label map). "problem" (text) tells why a case or row cannot be used, "notes"
-        (texts) what else is odd about it.
+        "site", "label" (absolute path of a label map) and, with T2 or PD, "files" by sequence.
+        "problem" (text) tells why a case or row cannot be used, "notes" (texts) what else is odd about it.
 
     Raises:
         InputError: no such folder, no table in it, or one without rows, ids or ages.
     """
     root = Path(directory).expanduser().absolute()
-    images, labels = _find_files(root)
+    found = _find_files(root)
+    images, labels = found["t1"], found["label"]
     table = _find_table(root)
     people: dict[str, list[Row]] = defaultdict(list)
     for row in read_table(table, FIELDS, required=("id", "age")):
@@ -83,23 +88,35 @@ def read(directory: str) -> list[dict]:
             item.setdefault("label", maps[0])
         elif maps and "label" not in item:
             item.setdefault("notes", []).append(f"label maps not used, as there is more than one: {', '.join(maps)}")
+        if "image" in item and any(map(found.get, OTHERS)):
+            _add_others(item, {name: found[name].get(item["case"], []) for name in OTHERS})
     return sorted(cases, key=lambda item: item["case"])
 
 
-def _find_files(root: Path) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """T1 images and label maps below a folder, by what their names begin with."""
-    images, labels = defaultdict(list), defaultdict(list)
+def _find_files(root: Path) -> dict[str, dict[str, list[Path]]]:
+    """Images by sequence and label maps ("label") below a folder, by what their names begin with."""
+    found: dict[str, dict[str, list[Path]]] = {kind: defaultdict(list) for kind in ("t1", *OTHERS, "label")}
     for path in image_files(root):
         prefix, kind = split_name(path.name, ENDINGS) or ("", "")
         # images that were computed from a BIDS dataset lie in its derivatives
         derived = prefix.startswith("sub-") and not (
             path.relative_to(root).parts[0].startswith("sub-") and path.parent.name == "anat"
         )
-        if kind == "label":
-            labels[prefix or path.parent.name].append(path)
-        elif kind == "t1" and not derived:
-            images[prefix or path.parent.name].append(path)
-    return images, labels
+        if kind == "label" or (kind and not derived):
+            found[kind][prefix or path.parent.name].append(path)
+    return found
+
+
+def _add_others(item: dict, paths: Mapping[str, Sequence[Path]]) -> None:
+    """Add T2 and PD to the case of a T1 image as "files", and notes on what is missing or there twice."""
+    item["files"] = {"t1": item["image"], **{name: str(files[0]) for name, files in paths.items() if len(files) == 1}}
+    for name, files in paths.items():
+        if not files:
+            item.setdefault("notes", []).append(f"{item['image']}: no {name.upper()}")
+        elif len(files) > 1:
+            item.setdefault("notes", []).append(
+                f"{name.upper()} not used, as there is more than one: {', '.join(map(str, files))}"
+            )
 
 
 def _find_table(root: Path) -> Path:
@@ -173,7 +190,7 @@ def _case(case: str, file: str, rows: Sequence[Row], folder: Path) -> dict:
 
 
 def check(item: dict) -> tuple[list[str], Counter]:
-    """Read the image and the label map of a case and look for whatever would stop a training.
+    """Read the images and the label map of a case and look for whatever would stop a training.
 
     Returns:
         the problems found (empty for a good case), and how many voxels each label value has.
@@ -186,6 +203,9 @@ def check(item: dict) -> tuple[list[str], Counter]:
         if min(image.shape[1:]) < 2:
             raise ValueError(f"{path}: expected a 3D image, found shape {tuple(image.shape[1:])}")
         check_image(image, path)
+        for other in item.get("files", {}).values():
+            if other != path:
+                check_image(reader.read(other), other)
         if "label" in item:
             label = reader.read(item["label"])
             check_same_grid(label, item["label"], image, path)
@@ -205,7 +225,8 @@ def describe(cases: Sequence[dict], counts: Sequence[Counter]) -> str:
     text = f"age {ages.mean():.1f} +- {ages.std():.1f} ({ages.min():.1f} to {ages.max():.1f})" if ages.size else "age unknown"
     text += "".join(f", {number} {sex}" for sex, number in sorted(sexes.items()))
     labelled = sum(map(bool, counts))
-    return text + (f", {labelled} with label map" if labelled else "")
+    both = sum(len(item.get("files", ())) == 1 + len(OTHERS) for item in cases)
+    return text + (f", {both} with T2 and PD" if both else "") + (f", {labelled} with label map" if labelled else "")
 
 
 def strata(cases: Sequence[dict]) -> list[Hashable]:

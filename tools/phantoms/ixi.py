@@ -1,4 +1,4 @@
-"""Synthetic T1 heads in the folders, names, table, orientations and types of the IXI release.
+"""Synthetic T1 heads, and T2 and PD if asked for, in the folders, names, table, orientations and types of the IXI release.
 
 Heads are head-like, not heads: scalp, skull, face and a brain whose ventricles and sulci widen and whose cortex thins with
 age; grey values, bias field and noise are those of a site. Good for trying out code; no substitute for scans.
@@ -28,6 +28,11 @@ SITES = {  # share of the heads, grey value of white matter, strength of the bia
     "HH": (0.32, 480, 0.22, 0.014),
     "IOP": (0.13, 150, 0.12, 0.026),
 }
+AXIAL_MM = (240, 240, 162)  # left, posterior, superior: T2 and PD have axial slices
+AXIAL_STEP = 1.25 / 0.9375  # of their slices to their pixels
+# grey values by those of T1: air, bone, CSF, muscle, grey matter, fat, white matter
+T1_VALUES = (0.0, 0.08, 0.2, 0.3, 0.48, 0.66, 0.85, 1.0)
+CONTRASTS = {"T2": (0.0, 0.05, 0.95, 1.0, 0.35, 0.6, 0.65, 0.42), "PD": (0.0, 0.08, 0.9, 0.95, 0.6, 0.95, 0.9, 0.75)}
 BRIGHT_BEFORE = 1400  # scans of HH with lower numbers are three times brighter, and of younger people
 COLUMNS = (
     "IXI_ID",
@@ -79,17 +84,14 @@ def draw_person(rng: np.random.Generator, index: int) -> Person:
     )
 
 
-def make_image(rng: np.random.Generator, person: Person, shape: tuple, spacing: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a scan of a person.
+def draw_head(rng: np.random.Generator, person: Person, shape: tuple, spacing: tuple) -> tuple[np.ndarray, ...]:
+    """Draw a person's head on a T1 grid: grey values and region numbers as `tools.head.head` gives them, and head coordinates.
 
     Args:
         rng: where individual differences come from.
-        person: whose age and sex shape the head, and whose site the image.
+        person: whose age and sex shape the head.
         shape: voxels along posterior, superior, right.
         spacing: voxel edges in mm.
-
-    Returns:
-        the image, int16 or (site IOP) uint8, and the DLMUSE region numbers, uint8.
     """
     posterior, superior, right = grid_mm(shape, spacing)
     position = np.stack([right, 17 - posterior, superior])
@@ -97,8 +99,20 @@ def make_image(rng: np.random.Generator, person: Person, shape: tuple, spacing: 
     pose = Rotation.from_euler("xzy", [nod, turn, tilt], degrees=True).as_matrix().astype(np.float32)
     shift = rng.normal(0, 3, 3).astype(np.float32)
     position = np.tensordot(pose, position, 1) + shift[:, None, None, None]
-    values, labels = head(rng, position, spacing, person.age, person.sex)
+    return *head(rng, position, spacing, person.age, person.sex), position
 
+
+def scan(rng: np.random.Generator, person: Person, values: np.ndarray, position: np.ndarray, spacing: tuple) -> np.ndarray:
+    """The image that a person's site makes of grey values (H, W, D), int16 or (site IOP) uint8.
+
+    Args:
+        rng: where field, noise and level come from.
+        person: whose site it is.
+        values: air 0, white matter 1.
+        position: head coordinates (3, H, W, D), mm.
+        spacing: voxel edges in mm.
+    """
+    shape = values.shape
     _, level, bias, noise = SITES[person.site]
     values = ndimage.gaussian_filter(values, [rng.uniform(0.3, 0.5) / s for s in spacing])
     values *= 1 + 0.025 * smooth_noise(rng, shape, spacing, 4)
@@ -107,7 +121,43 @@ def make_image(rng: np.random.Generator, person: Person, shape: tuple, spacing: 
     values = np.hypot(values + noise * rng.standard_normal(shape, np.float32), noise * rng.standard_normal(shape, np.float32))
     level *= rng.uniform(0.85, 1.15) * (3 if person.site == "HH" and person.scan < BRIGHT_BEFORE else 1)
     dtype = np.uint8 if person.site == "IOP" else np.int16
-    return np.clip(np.rint(values * level), 0, np.iinfo(dtype).max).astype(dtype), labels
+    return np.clip(np.rint(values * level), 0, np.iinfo(dtype).max).astype(dtype)
+
+
+def make_image(rng: np.random.Generator, person: Person, shape: tuple, spacing: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """A T1 scan of a person as `scan` makes it, and the DLMUSE region numbers, uint8; arguments as `draw_head` has them."""
+    values, labels, position = draw_head(rng, person, shape, spacing)
+    return scan(rng, person, values, position, spacing), labels
+
+
+def make_others(
+    rng: np.random.Generator, person: Person, head: tuple[np.ndarray, np.ndarray], affine: np.ndarray, spacing: tuple
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """T2 and PD scans of a head on their common grid of axial slices, which is not that of T1, and its affine.
+
+    Args:
+        rng: where noise, field and level come from.
+        person: whose site makes the image.
+        head: grey values and head coordinates on the T1 grid.
+        affine: of the T1 grid.
+        spacing: of the T1 grid; pixels get its first number, slices are a third thicker, as in the release.
+    """
+    values, position = head
+    pixel = spacing[0]
+    axial = (pixel, pixel, AXIAL_STEP * pixel)
+    shape = tuple(round(mm / s) for mm, s in zip(AXIAL_MM, axial, strict=True))
+    own = np.eye(4)
+    own[:3, :3] = np.diag(np.array([-1, -1, 1]) * axial)
+    middle = nib.affines.apply_affine(affine, (np.array(values.shape) - 1) / 2)
+    own[:3, 3] = middle - own[:3, :3] @ ((np.array(shape) - 1) / 2)
+    to_t1 = np.linalg.inv(affine) @ own
+
+    def bring(volume: np.ndarray) -> np.ndarray:
+        return ndimage.affine_transform(volume, to_t1[:3, :3], to_t1[:3, 3], shape, order=1)
+
+    there = np.stack([bring(axis) for axis in position])
+    tissue = bring(values)
+    return {name: scan(rng, person, np.interp(tissue, T1_VALUES, v), there, axial) for name, v in CONTRASTS.items()}, own
 
 
 def make_affine(rng: np.random.Generator, shape: tuple, spacing: tuple) -> np.ndarray:
@@ -120,16 +170,19 @@ def make_affine(rng: np.random.Generator, shape: tuple, spacing: tuple) -> np.nd
     return affine
 
 
-def ixi(directory: str, cases: int = 8, seed: int = 0, spacing: float | tuple = 2.0) -> None:
-    """Write a synthetic IXI dataset: T1 heads, IXI.xls, label maps; from 8 cases on with the gaps of the real table.
+def ixi(directory: str, cases: int = 8, seed: int = 0, spacing: float | tuple = 2.0, others: bool = False) -> None:
+    """Write a synthetic IXI dataset: T1 heads, T2 and PD if asked for, IXI.xls, label maps.
 
-    Those gaps: one image without a row, one row without age, one row twice, one row without an image.
+    From 8 cases on with the gaps of the real table: one image without a row, one row without age, one row twice, one row
+    without an image.
 
     Args:
-        directory: gets IXI-T1, IXI-labels and IXI.xls; existing cases are an error, nothing is overwritten.
-        cases: how many images.
+        directory: gets IXI-T1, IXI-labels and IXI.xls, perhaps IXI-T2 and IXI-PD; existing cases are an error,
+            nothing is overwritten.
+        cases: how many heads.
         seed: the same seed, spacing and place in the list give the same case.
         spacing: voxel edge in mm, or edges along posterior, superior, right; 0.9375,0.9375,1.2 is the release's own.
+        others: also T2 and PD, on axial slices of their own; the T1 images stay the same.
 
     Raises:
         ImportError: xlwt is not installed.
@@ -137,7 +190,7 @@ def ixi(directory: str, cases: int = 8, seed: int = 0, spacing: float | tuple = 
     if importlib.util.find_spec("xlwt") is None:
         raise ImportError("writing IXI.xls needs xlwt: pip install -e .[ixi]")
     root = Path(directory)
-    for folder in ("IXI-T1", "IXI-labels"):
+    for folder in ("IXI-T1", "IXI-labels", *(f"IXI-{name}" for name in CONTRASTS if others)):
         (root / folder).mkdir(parents=True, exist_ok=True)
     spacing = tuple(float(s) for s in np.broadcast_to(spacing, 3))
     shape = tuple(round(mm / s) for mm, s in zip(FIELD_MM, spacing, strict=True))
@@ -145,10 +198,15 @@ def ixi(directory: str, cases: int = 8, seed: int = 0, spacing: float | tuple = 
     for index in tqdm(range(cases), desc="phantom ixi", unit="case"):
         rng = np.random.default_rng([int(seed), index])
         person = draw_person(rng, index)
-        image, labels = make_image(rng, person, shape, spacing)
+        values, labels, position = draw_head(rng, person, shape, spacing)
+        image = scan(rng, person, values, position, spacing)
         affine = make_affine(rng, shape, spacing)
         _save(root / "IXI-T1" / f"{person.case}-T1.nii.gz", image, affine)
         _save(root / "IXI-labels" / f"{person.case}-labels.nii.gz", labels, affine)
+        if others:
+            images, axial = make_others(rng, person, (values, position), affine, spacing)
+            for name, other in images.items():
+                _save(root / f"IXI-{name}" / f"{person.case}-{name}.nii.gz", other, axial)
         people.append(person)
     _write_table(root / "IXI.xls", people)
     print(f"{cases} synthetic cases in {root}")
