@@ -123,7 +123,7 @@ def check_segmentation(name: str, folder: Path, packed: Path | None) -> None:
     expected = np.asarray(nib.load(next((folder / "alone").rglob("*.nii.gz"))).dataobj)
     expect(expected.any(), f"{name}: the label map is empty")
     for bundle in filter(None, (name, packed)):
-        output = folder / Path(bundle).name / "seg"
+        output = folder / ("seg" if bundle == name else "seg_packed")
         run(APP, bundle, "--input", folder / "dicom", "--output", output)
         written = list(output.glob("*.dcm"))
         expect(len(written) == 1, f"{bundle}: {len(written)} files written, expected one DICOM SEG")
