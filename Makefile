@@ -44,7 +44,7 @@ $(VENV)/installed: $(VENV)/bin/python requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4,onnx,ixi,mlflow]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4,onnx,ixi,mlflow,seg]'
 	@touch $@
 
 .venv-label/installed: .venv-label/bin/python apps/label/requirements.txt

@@ -1,4 +1,4 @@
-"""Write radiographs as DICOM files, in the compressions that hospitals use."""
+"""Write radiographs and slices as DICOM files, in the compressions that hospitals use."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ def write_film(
     with pydicom.config.disable_value_validation():  # ages without a unit are among what is to be written
         for name, value in (tags or {}).items():
             setattr(film, name, value)
+    meta.MediaStorageSOPClassUID = film.SOPClassUID  # tags may name another
     film.HighBit = film.BitsStored - 1
     film.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
     film["PixelData"].VR = "OW" if film.BitsAllocated > 8 else "OB"
@@ -68,6 +69,47 @@ def write_film(
         _compress(film, syntax)
     with atomic_write(path) as temporary:
         film.save_as(temporary, enforce_file_format=True)
+
+
+def write_slice(
+    path: Path,
+    pixels: np.ndarray,
+    uid: tuple[str, str],
+    spacing: tuple[float, float],
+    position: tuple[float, float, float],
+    modality: str,
+    tags: Mapping[str, object],
+) -> None:
+    """Write an axial slice of an MR or CT series as a DICOM file; rows run to the patient's left, columns to the back.
+
+    Args:
+        path: the file.
+        pixels: uint16 (rows, columns), 12 bits.
+        uid: what the UIDs of the series and, with it, of the slice are made of.
+        spacing: mm (height, width) of a pixel.
+        position: of the first pixel's centre in mm, to the left, to the back, to the head.
+        modality: MR or CT.
+        tags: further elements by keyword.
+    """
+    from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
+
+    series, name = uid
+    study = series.rsplit(" ", 1)[0]
+    more = {
+        "SOPClassUID": MRImageStorage if modality == "MR" else CTImageStorage,
+        "Modality": modality,
+        "StudyInstanceUID": generate_uid(entropy_srcs=[study, "study"]),
+        "SeriesInstanceUID": generate_uid(entropy_srcs=[series, "series"]),
+        "FrameOfReferenceUID": generate_uid(entropy_srcs=[study, "frame"]),
+        "ImagePositionPatient": [f"{mm:.6f}" for mm in position],
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "ImageType": ["ORIGINAL", "PRIMARY"],
+        "BitsStored": 12,
+        # elements that a study must have, though they may be empty
+        **dict.fromkeys(("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber"), ""),
+        **dict.fromkeys(("ReferringPhysicianName", "StudyID", "SeriesNumber"), ""),
+    }
+    write_film(path, pixels, f"{series} {name}", spacing, {**more, **tags})
 
 
 def _compress(film, syntax: str) -> None:

@@ -95,6 +95,8 @@ def prepare(
     problems, findings = check_all(reader.check, cases, workers)
     for item in cases:
         print("".join(f"NOTE {item['case']}: {text}\n" for text in item.pop("notes", [])), end="")
+    if hasattr(reader, "summary"):
+        print("\n".join(f"{case}: {reader.summary(findings[case])}" for case in sorted(findings) if case not in problems))
     for case, found in problems.items():
         print("\n".join(f"PROBLEM {case}: {text}" for text in found))
     lacking = [item["case"] for item in cases if reader.NEEDS not in item and item["case"] not in problems]

@@ -5,6 +5,7 @@ from .datalist import read_datalist
 from .datasets import CaseDataset, cached_dataset
 from .films import find_films, negatives_per_positive
 from .pairs import PairDataset, find_pairs
+from .series import find_series
 from .writers import AtomicNibabelWriter, case_name
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "find_films",
     "find_images",
     "find_pairs",
+    "find_series",
     "image_files",
     "negatives_per_positive",
     "read_datalist",

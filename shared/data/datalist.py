@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monai.data import load_decathlon_datalist
@@ -16,7 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 def read_datalist(
-    datalist: str | os.PathLike, section: str, dataset_dir: str | os.PathLike, sequences: Sequence[str] | None = None
+    datalist: str | os.PathLike,
+    section: str,
+    dataset_dir: str | os.PathLike,
+    only: Mapping[str, Sequence] | None = None,
+    sequences: Sequence[str] | None = None,
 ) -> list[dict]:
     """Read one split of a datalist in the form of the Medical Segmentation Decathlon.
 
@@ -24,6 +28,7 @@ def read_datalist(
         datalist: the JSON file.
         section: "training", "validation" or "testing".
         dataset_dir: folder that the file's relative paths start from.
+        only: take the cases whose entries have one of these values, `{"series": ["in_phase"]}`.
         sequences: cases whose "files" lack one of these are left out, and the log says so.
 
     Returns:
@@ -50,6 +55,13 @@ def read_datalist(
         raise InputError(f"{datalist} has no case under '{section}' with the sequences {', '.join(sequences or ())}")
     if len(items) < len(content[section]):
         logger.warning(f"{section}: {len(content[section]) - len(items)} cases lack one of {', '.join(sequences or ())}")
+    for key, values in (only or {}).items():
+        found = sorted({str(item.get(key)) for item in items})
+        items = [item for item in items if item.get(key) in values]
+        if not items:
+            raise InputError(
+                f"{datalist} has no case under '{section}' with {key} {', '.join(values)}; found {', '.join(found)}"
+            )
     for item in items:
         if "files" in item:
             item["files"] = {name: str(Path(dataset_dir) / file) for name, file in item["files"].items()}

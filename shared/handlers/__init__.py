@@ -7,7 +7,9 @@ from .case_table import CaseTable, RegionVolumes
 from .checkpoints import Checkpoints
 from .class_scores import ClassScores
 from .curves import TrainingCurves
+from .dicom_seg import DicomSegmentations
 from .early_stopping import EarlyStopping
+from .montages import SliceMontages, SlicePanels
 from .pictures import CasePictures, TensorBoardPanels
 from .registration import MeasuredTable, RegistrationFiles, RegistrationPictures
 from .saliency import SaliencyMaps
@@ -26,6 +28,7 @@ __all__ = [
     "CaseTable",
     "Checkpoints",
     "ClassScores",
+    "DicomSegmentations",
     "EarlyStopping",
     "EpochSeed",
     "FineTune",
@@ -35,6 +38,8 @@ __all__ = [
     "RegistrationFiles",
     "RegistrationPictures",
     "SaliencyMaps",
+    "SliceMontages",
+    "SlicePanels",
     "SlicesPictures",
     "SuperResolutionPictures",
     "TensorBoardPanels",

@@ -1,5 +1,6 @@
 """How the network is run over an image."""
 
+from .channels import ChannelsInferer
 from .crops import ShiftedCropsInferer
 from .halo import HaloInferer
 from .precision import PrecisionInferer
@@ -8,6 +9,7 @@ from .timed import TimedInferer
 from .window import WindowInferer
 
 __all__ = [
+    "ChannelsInferer",
     "HaloInferer",
     "PrecisionInferer",
     "ShiftedCropsInferer",

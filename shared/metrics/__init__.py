@@ -2,14 +2,16 @@
 
 from .cohort import STATISTICS, CohortMetric, statistic
 from .mean import CaseMean
-from .surface import HausdorffDistanceMM
+from .surface import HausdorffDistanceMM, RelativeVolumeDifference, SurfaceDistanceMM
 from .volume import VolumeDifference
 
 __all__ = [
-    "STATISTICS",
     "CaseMean",
     "CohortMetric",
     "HausdorffDistanceMM",
+    "RelativeVolumeDifference",
+    "STATISTICS",
+    "SurfaceDistanceMM",
     "VolumeDifference",
     "statistic",
 ]

@@ -1,17 +1,21 @@
 """Dictionary transforms that MONAI lacks."""
 
 from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, TakeSliced, read_atlas
+from .contrast import RandGhostd, RandTissueContrastd
 from .crop import RandShareCropd
 from .degrade import Degraded, RandDegraded
 from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd
 from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
-from .regions import GroupLabelsd, LabelsToClassesd, LabelsToRegionsd, RegionsToLabelsd
+from .perturb import Perturbd
+from .regions import DecideRegionsd, GroupLabelsd, LabelsToClassesd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
 from .scale import ScaleHeadd, head_mask
 from .sequences import RandDropSequencesd
+from .series import LoadSeriesd, OrganMasksd, ScaleAbdomend
 from .slice_vectors import RandSpreadSlicesd, RebuildSlicesd, ScoreSlicesd
+from .slices import FilledSlicesd, RandSlicesd, SmoothSlicesd
 from .superres import FinerGridd, ScorePatchd, ScoreSuperResolutiond
 from .synthesis import RandContrastd, RandJpegd
 from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld, tag_count
@@ -21,8 +25,10 @@ __all__ = [
     "Clahed",
     "CropHeadd",
     "DecideFilmd",
+    "DecideRegionsd",
     "Degraded",
     "EncodeTagsd",
+    "FilledSlicesd",
     "FinerGridd",
     "FitFilmd",
     "FixedHeadd",
@@ -32,23 +38,31 @@ __all__ = [
     "LoadCased",
     "LoadFilmd",
     "LoadLabeld",
+    "LoadSeriesd",
     "MovePaird",
+    "OrganMasksd",
     "PersonToLabeld",
+    "Perturbd",
     "RandContrastd",
     "RandDegraded",
     "RandDropSequencesd",
+    "RandGhostd",
     "RandJpegd",
     "RandShareCropd",
+    "RandSlicesd",
     "RandSpreadSlicesd",
+    "RandTissueContrastd",
     "RebuildSlicesd",
     "RegionsToLabelsd",
     "ResampleFilmd",
+    "ScaleAbdomend",
     "ScaleHeadd",
     "ScorePaird",
     "ScorePatchd",
     "ScoreSlicesd",
     "ScoreSuperResolutiond",
     "SmoothForSpacingd",
+    "SmoothSlicesd",
     "SplitPersond",
     "StackPaird",
     "TakeSliced",

@@ -81,9 +81,12 @@ def check_header(header, path: str | os.PathLike) -> None:
         raise ValueError(f"{path}: photometric interpretation {colour or 'absent'}, expected MONOCHROME1 or MONOCHROME2")
 
 
-def _values(header, path: str | os.PathLike) -> tuple[np.ndarray, bool]:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+def decoded(header, path: str | os.PathLike) -> np.ndarray:
+    """The stored pixel values of a header that was read with pixels (rows, columns), by the fastest decoder there is.
 
+    Raises:
+        ValueError: pixel data that is truncated or of an unknown compression, or no 2D image.
+    """
     syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
     try:
         for plugin in DECODERS:  # pydicom would take the first of the alphabet
@@ -91,14 +94,24 @@ def _values(header, path: str | os.PathLike) -> tuple[np.ndarray, bool]:
                 header.pixel_array_options(decoding_plugin=plugin)
                 break
         pixels = header.pixel_array
-        values = apply_modality_lut(pixels, header)
-        windowed = "VOILUTSequence" in header or ("WindowCenter" in header and "WindowWidth" in header)
-        values = np.asarray(apply_voi_lut(values, header) if windowed else values, dtype=np.float32)
     except Exception as error:  # of pydicom and of four decoders
         said = getattr(syntax, "name", None) or "no transfer syntax"
         raise ValueError(f"{path}: pixel data cannot be decoded, {said} ({describe(error)[:300]})") from None
-    if values.ndim != 2 or min(values.shape) < 2:
-        raise ValueError(f"{path}: expected a 2D image, found shape {values.shape}")
+    if pixels.ndim != 2 or min(pixels.shape) < 2:
+        raise ValueError(f"{path}: expected a 2D image, found shape {pixels.shape}")
+    return pixels
+
+
+def _values(header, path: str | os.PathLike) -> tuple[np.ndarray, bool]:
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    pixels = decoded(header, path)
+    try:
+        values = apply_modality_lut(pixels, header)
+        windowed = "VOILUTSequence" in header or ("WindowCenter" in header and "WindowWidth" in header)
+        values = np.asarray(apply_voi_lut(values, header) if windowed else values, dtype=np.float32)
+    except Exception as error:  # a damaged table or window
+        raise ValueError(f"{path}: pixel data cannot be decoded ({describe(error)[:300]})") from None
     if header.PhotometricInterpretation == "MONOCHROME1":
         values = values.max() + values.min() - values
     return values, windowed

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
+from scipy import ndimage
 
 
 class LabelsToRegionsd(MapTransform):
@@ -133,11 +135,12 @@ class RegionsToLabelsd(MapTransform):
         keys: the region masks.
         regions: names of the channels in order.
         paint: label value of each region in the order they are painted, outermost first: `{"WT": 2, "TC": 1, "ET": 4}`.
-            A voxel takes a value only inside all regions painted before, since the regions are nested.
+        nested: a voxel takes a value only inside all regions painted before; else regions lie side by side.
     """
 
-    def __init__(self, keys: KeysCollection, regions: Sequence[str], paint: Mapping[str, int]):
+    def __init__(self, keys: KeysCollection, regions: Sequence[str], paint: Mapping[str, int], nested: bool = True):
         super().__init__(keys)
+        self.nested = nested
         self.channels = [(list(regions).index(name), value) for name, value in paint.items()]
 
     def __call__(self, data):
@@ -147,7 +150,44 @@ class RegionsToLabelsd(MapTransform):
             inside = torch.ones_like(masks[0])
             labels = torch.zeros_like(masks[0], dtype=torch.uint8)
             for channel, value in self.channels:
-                inside = inside & masks[channel]
+                inside = inside & masks[channel] if self.nested else masks[channel]
                 labels[inside] = value
             item[key] = convert_to_dst_type(labels[None], item[key], dtype=torch.uint8)[0]
         return item
+
+
+class DecideRegionsd(MapTransform):
+    """Turn probabilities of regions side by side (R, H, W, D) into binary masks, float32, no voxel in two of them.
+
+    A voxel belongs to the region of the largest probability if that is above 0.5.
+
+    Args:
+        keys: the probabilities.
+        largest_component: keep only the largest connected piece of each region (neighbours share a face).
+    """
+
+    def __init__(self, keys: KeysCollection, largest_component: bool = False):
+        super().__init__(keys)
+        self.largest_component = largest_component
+
+    def __call__(self, data):
+        item = dict(data)
+        for key in self.key_iterator(item):
+            prob = item[key].as_subclass(torch.Tensor)
+            best = prob.amax(0)
+            masks = torch.stack([(channel == best) & (channel > 0.5) for channel in prob]).numpy(force=True)
+            if self.largest_component:
+                for mask in masks:
+                    keep_largest(mask)
+            item[key] = convert_to_dst_type(torch.from_numpy(masks), item[key], dtype=torch.float32)[0]
+        return item
+
+
+def keep_largest(mask: np.ndarray) -> None:
+    """Remove from a boolean mask, in place, all but its largest piece."""
+    if not mask.any():
+        return
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]  # labelling a whole volume would take much longer
+    pieces, count = ndimage.label(mask[box])
+    if count > 1:
+        mask[box] &= pieces == np.bincount(pieces.ravel())[1:].argmax() + 1

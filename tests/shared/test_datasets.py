@@ -71,6 +71,17 @@ def test_datalist_paths_start_from_the_dataset_folder(tmp_path):
         read_datalist(path, "training", tmp_path)
 
 
+def test_a_datalist_gives_only_the_cases_asked_for(tmp_path):
+    items = [{"case": c, "image": "x", "series": s} for c, s in (("a", "t1"), ("b", "t2"), ("c", "t1"))]
+    (tmp_path / "x").write_text("")
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps({"training": items}))
+    found = read_datalist(path, "training", tmp_path, only={"series": ["t1"]})
+    assert [item["case"] for item in found] == ["a", "c"]
+    with pytest.raises(InputError, match="no case under 'training' with series ct; found t1, t2"):
+        read_datalist(path, "training", tmp_path, only={"series": ["ct"]})
+
+
 def test_a_datalist_that_is_not_there_says_how_to_make_it(tmp_path):
     with pytest.raises(InputError, match="python -m tools prepare"):
         read_datalist(tmp_path / "none.json", "training", tmp_path)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from shared.transforms import LabelsToRegionsd, RegionsToLabelsd
+from shared.transforms import DecideRegionsd, LabelsToRegionsd, RegionsToLabelsd
 
 CONVENTIONS = {
     "brats2020": {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]},
@@ -44,3 +44,18 @@ def test_a_region_counts_only_inside_the_regions_around_it():
     masks = torch.tensor([[1, 0, 1], [0, 1, 1], [0, 1, 0]]).reshape(3, 1, 1, 3)
     back = RegionsToLabelsd("pred", ["TC", "WT", "ET"], {"WT": 2, "TC": 1, "ET": 4})({"pred": masks})["pred"]
     assert back.flatten().tolist() == [0, 2, 1]
+
+
+def test_regions_side_by_side_take_the_likelier_one_and_the_largest_piece():
+    prob = torch.zeros(2, 6, 6, 3)
+    prob[0, 0:3], prob[0, 5, 5] = 0.9, 0.8  # a large piece and an island
+    prob[1, 2:4] = 0.95  # likelier in the row that both claim
+    prob[1, 4] = 0.4
+    masks, largest = (DecideRegionsd("p", largest_component=k)({"p": prob.clone()})["p"] for k in (False, True))
+    expected = torch.zeros(2, 6, 6, 3)
+    expected[0, 0:2], expected[1, 2:4] = 1, 1
+    assert torch.equal(largest, expected)
+    expected[0, 5, 5] = 1
+    assert torch.equal(masks, expected)
+    labels = RegionsToLabelsd("p", ["a", "b"], {"a": 1, "b": 4}, nested=False)({"p": masks})["p"]
+    assert torch.equal(labels[0], (expected[0] + 4 * expected[1]).to(torch.uint8))

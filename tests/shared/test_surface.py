@@ -5,7 +5,7 @@ from monai.data import MetaTensor
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
-from shared.metrics import HausdorffDistanceMM
+from shared.metrics import HausdorffDistanceMM, RelativeVolumeDifference, SurfaceDistanceMM
 
 SPACING = (1.0, 2.0, 3.5)
 
@@ -29,6 +29,28 @@ def test_hd95_in_mm_agrees_with_all_pairs_of_surface_points():
     metric = HausdorffDistanceMM(percentile=95, include_background=True)
     metric([reference(pred)], [reference(truth)])
     assert metric.aggregate().item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_assd_in_mm_is_the_mean_over_both_surfaces():
+    truth = np.zeros((16, 14, 12), bool)
+    truth[4:10, 3:9, 2:8] = True
+    pred = np.zeros_like(truth)
+    pred[5:13, 4:9, 3:10] = True
+    distances = cdist(surface_points(pred), surface_points(truth))
+    expected = np.concatenate([distances.min(1), distances.min(0)]).mean()
+    metric = SurfaceDistanceMM(symmetric=True, include_background=True)
+    metric([reference(pred)], [reference(truth)])
+    assert metric.aggregate().item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_relative_volume_difference_by_hand():
+    truth, pred = np.zeros((2, 8, 8, 8), bool)
+    truth[:4, :5, 0], pred[:4, :6, 3] = True, True  # 20 and 24 voxels
+    metric = RelativeVolumeDifference()
+    metric([reference(pred), reference(pred), reference(truth)], [reference(truth), reference(0 * truth), reference(pred)])
+    first, empty, other = metric.get_buffer().flatten().tolist()
+    assert (first, other) == pytest.approx((20.0, 100 * 4 / 24)) and np.isnan(empty)
+    assert metric.aggregate() == pytest.approx((20 + 100 * 4 / 24) / 2)
 
 
 def test_hd_of_a_shift_along_the_thick_axis_is_the_shift_in_mm():
