@@ -12,6 +12,7 @@ import torch
 from monai.networks.nets import SegResNet
 
 from tools.phantoms.brats import brats
+from tools.phantoms.ixi import ixi
 from tools.prepare import prepare
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -34,6 +35,15 @@ def brats_dir(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("brats")
     brats(str(folder), cases=6, seed=1, spacing=4.0)
     prepare("brats", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def heads_dir(tmp_path_factory) -> Path:
+    """Four prepared synthetic heads of 4 mm with DLMUSE labels: 2 to train."""
+    folder = tmp_path_factory.mktemp("heads")
+    ixi(str(folder), cases=4, spacing=4.0)
+    prepare("ixi", str(folder))
     return folder
 
 

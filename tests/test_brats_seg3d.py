@@ -71,6 +71,22 @@ def test_training_logs_saves_and_goes_on_exactly(brats_dir, tmp_path):
     assert images == {f"validation/{_cases(brats_dir, 'validation')[0]}"}
 
 
+def test_training_on_drawn_cases_is_repeated_by_its_seed(heads_dir, brats_dir, tmp_path):
+    settings = {**TRAIN, "dataset_dir": str(brats_dir), "heads_dir": str(heads_dir), "max_epochs": 1, "cache": "none"}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(config_file=[config("train"), config("synthetic")], output_dir=str(tmp_path / name), seed=seed, **settings)
+    a, b, c = (torch.load(tmp_path / n / "model.pt", weights_only=True) for n in "abc")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not all(torch.equal(a[key], c[key]) for key in a)
+
+
+def test_pieces_below_the_least_volume_are_dropped(case_dir, small_weights, tmp_path):
+    for name, least in (("all", 0.0), ("none", 1e6)):
+        infer(case_dir, tmp_path / name, small_weights, pictures=False, min_volume=least)
+    volumes = [read_rows(tmp_path / n / "volumes.csv")["BraTS20_Training_001"]["WT_mL"] for n in ("all", "none")]
+    assert float(volumes[0]) > 0 == float(volumes[1])
+
+
 def _cases(brats_dir, section):
     return [c["case"] for c in json.loads((brats_dir / "datalist.json").read_text())[section]]
 

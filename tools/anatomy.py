@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 BACKGROUND, CSF, GREY, WHITE = 0, 1, 2, 3
+NECROSIS, OEDEMA, ENHANCING = 4, 5, 6  # of a tumour
 
 
 def grid_mm(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Dictionary transforms that MONAI lacks."""
 
+from ..tumours.anatomy import AnatomyMapsd
 from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, TakeSliced, read_atlas
 from .contrast import RandGhostd, RandTissueContrastd
 from .crop import RandShareCropd
@@ -9,7 +10,7 @@ from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
 from .perturb import Perturbd
-from .regions import DecideRegionsd, GroupLabelsd, LabelsToClassesd, LabelsToRegionsd, RegionsToLabelsd
+from .regions import DecideRegionsd, DropSmallPiecesd, GroupLabelsd, LabelsToClassesd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
 from .scale import ScaleHeadd, head_mask
 from .sequences import RandDropSequencesd
@@ -19,14 +20,17 @@ from .slices import FilledSlicesd, RandSlicesd, SmoothSlicesd
 from .superres import FinerGridd, ScorePatchd, ScoreSuperResolutiond
 from .synthesis import RandContrastd, RandJpegd
 from .tags import DecideFilmd, EncodeTagsd, TargetToLabeld, tag_count
+from .tumours import RandTumourCased
 
 __all__ = [
     "AlignHeadd",
+    "AnatomyMapsd",
     "Clahed",
     "CropHeadd",
     "DecideFilmd",
     "DecideRegionsd",
     "Degraded",
+    "DropSmallPiecesd",
     "EncodeTagsd",
     "FilledSlicesd",
     "FinerGridd",
@@ -52,6 +56,7 @@ __all__ = [
     "RandSlicesd",
     "RandSpreadSlicesd",
     "RandTissueContrastd",
+    "RandTumourCased",
     "RebuildSlicesd",
     "RegionsToLabelsd",
     "ResampleFilmd",

@@ -107,6 +107,8 @@ class LoadCased(MapTransform):
         image.meta["case"] = str(item.get("case", os.path.basename(first_path).split(".")[0]))
         item[self.image_key] = image
         if self.label_key is not None:
+            if self.label_key not in item:
+                raise ValueError(f"{first_path}: no {self.label_key} is listed for this image, expected a label map")
             path = item[self.label_key]
             item[self.label_key] = self.read(path)
             check_same_grid(item[self.label_key], path, image, first_path)

@@ -128,6 +128,35 @@ class GroupLabelsd(MapTransform):
         return item
 
 
+class DropSmallPiecesd(MapTransform):
+    """Empty the pieces of binary regions (R, H, W, D) that are smaller than `min_volume` mL.
+
+    A piece is what hangs together, over faces, edges or corners, where any region is: a small core inside a large whole
+    tumour stays. (MONAI's RemoveSmallObjects joins regions across channels and counts a voxel once for each.)
+
+    Args:
+        keys: the region masks, with affine.
+        min_volume: in mL; 0 keeps everything.
+    """
+
+    def __init__(self, keys: KeysCollection, min_volume: float):
+        super().__init__(keys)
+        self.min_volume = float(min_volume)
+
+    def __call__(self, data):
+        item = dict(data)
+        for key in self.key_iterator(item):
+            masks = item[key]
+            voxel = float(np.abs(np.linalg.det(np.asarray(masks.affine)[:3, :3]))) / 1000
+            if self.min_volume <= voxel:
+                continue
+            pieces, _ = ndimage.label((masks.as_tensor() > 0).any(0).numpy(force=True), np.ones((3, 3, 3)))
+            small = np.bincount(pieces.ravel()) * voxel < self.min_volume
+            small[0] = False
+            item[key] = masks * torch.from_numpy(~small[pieces]).to(masks.device)
+        return item
+
+
 class RegionsToLabelsd(MapTransform):
     """Turn binary region channels (R, H, W, D) into a label map (1, H, W, D), uint8.
 

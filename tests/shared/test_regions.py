@@ -2,7 +2,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from shared.transforms import DecideRegionsd, LabelsToRegionsd, RegionsToLabelsd
+from shared.transforms import DecideRegionsd, DropSmallPiecesd, LabelsToRegionsd, RegionsToLabelsd
 
 CONVENTIONS = {
     "brats2020": {"TC": [1, 4], "WT": [1, 2, 4], "ET": [4]},
@@ -44,6 +44,20 @@ def test_a_region_counts_only_inside_the_regions_around_it():
     masks = torch.tensor([[1, 0, 1], [0, 1, 1], [0, 1, 0]]).reshape(3, 1, 1, 3)
     back = RegionsToLabelsd("pred", ["TC", "WT", "ET"], {"WT": 2, "TC": 1, "ET": 4})({"pred": masks})["pred"]
     assert back.flatten().tolist() == [0, 2, 1]
+
+
+def test_pieces_are_measured_in_ml_over_all_regions():
+    """Voxels of 2 x 2 x 5 mm (0.02 mL): a piece of 4 voxels that meets itself over a corner, and one of 3 voxels."""
+    masks = torch.zeros(2, 5, 5, 5)
+    masks[0, 0, 0, :2] = masks[0, 1, 1, 2:4] = 1
+    masks[1, 1, 1, 3] = 1
+    masks[:, 4, 4, 2:5] = 1
+    image = MetaTensor(masks, affine=torch.diag(torch.tensor([-2.0, 2.0, 5.0, 1.0])))
+    for least, kept in ((0.0, 7), (0.055, 7), (0.07, 4), (0.09, 0)):
+        result = DropSmallPiecesd("pred", least)({"pred": image})["pred"]
+        assert result.any(0).sum() == kept
+        assert result[1].sum() == (0 if kept == 0 else 4 if kept == 7 else 1)
+        assert torch.equal(result.affine, image.affine)
 
 
 def test_regions_side_by_side_take_the_likelier_one_and_the_largest_piece():

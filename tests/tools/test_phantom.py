@@ -2,6 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from shared.errors import InputError
 from tools.phantom import phantom
 from tools.phantoms.brats import brats
 
@@ -53,6 +54,28 @@ def test_existing_cases_are_not_overwritten(tmp_path):
     brats(str(tmp_path), cases=1, spacing=8.0)
     with pytest.raises(FileExistsError, match="001_flair.nii.gz exists already"):
         brats(str(tmp_path), cases=1, spacing=8.0)
+
+
+def test_tumours_in_given_anatomy_have_the_releases_layout(heads_dir, tmp_path):
+    settings = {"cases": 2, "spacing": 4.0, "anatomy": str(heads_dir), "section": "training", "seed": 2}
+    for name in "ab":
+        brats(str(tmp_path / name), picture=str(tmp_path / f"{name}.png"), **settings)
+    brats(str(tmp_path / "none"), **settings, tumour=0.0)
+    for case in (1, 2):
+        image, label = read(tmp_path / "a", "flair", case), np.asarray(read(tmp_path / "a", "seg", case).dataobj)
+        assert image.shape == label.shape == (60, 60, 39) and nib.aff2axcodes(image.affine) == ("L", "P", "S")
+        np.testing.assert_array_equal(image.dataobj, read(tmp_path / "b", "flair", case).dataobj)
+        assert label.any() and set(np.unique(label)) <= {0, 1, 2, 4}
+        assert (np.asarray(image.dataobj)[label > 0] > 0).all()
+        assert not np.asarray(read(tmp_path / "none", "seg", case).dataobj).any()
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    brain = np.asarray(read(tmp_path / "none", "t1").dataobj) > 0
+    assert np.abs(np.argwhere(brain).mean(0) - [29.5, 29.5, 19]).max() < 4  # it lies in the middle
+
+
+def test_heads_without_a_datalist_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no datalist .*datalist.json"):
+        brats(str(tmp_path / "out"), anatomy=str(tmp_path))
 
 
 def test_an_unknown_release_is_refused(tmp_path):

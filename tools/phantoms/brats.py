@@ -1,8 +1,8 @@
 """Synthetic brain tumour cases in the folders, names, tables, types and label values of the BraTS releases.
 
 Cases are brain-like, not brains: tissues with folds and ventricles, a tumour of necrotic core, enhancing rim and oedema, four
-contrasts whose grey values, bias field, noise and blur are drawn at random. Good for trying out code and for demonstration
-weights; no substitute for scans.
+contrasts whose grey values, bias field, noise and blur are drawn at random. Good for trying out code; no substitute for scans.
+With `--anatomy` the brains are those of real heads, see `tools.tumours`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,24 @@ from tqdm import tqdm
 
 from shared.paths import atomic_write
 
-from ..anatomy import BACKGROUND, CSF, GREY, WHITE, brain, ellipsoid, grid_mm, smooth_noise
+from ..anatomy import (
+    BACKGROUND,
+    CSF,
+    ENHANCING,
+    GREY,
+    NECROSIS,
+    OEDEMA,
+    WHITE,
+    brain,
+    ellipsoid,
+    grid_mm,
+    smooth_noise,
+)
+from ..gallery import gallery
+from ..tumours import GrownCases
 
 SEQUENCES = ("flair", "t1", "t1ce", "t2")
-NECROSIS, OEDEMA, ENHANCING = 4, 5, 6  # tissue codes after the three of the healthy brain
+PICTURED = ("t1ce", "t1", "t2", "flair")
 
 # grey values of each tissue, relative to white matter on T1 = 0.8; drawn +-12 % per case
 CONTRAST = {
@@ -128,7 +142,19 @@ def make_case(rng: np.random.Generator, shape: tuple[int, int, int], spacing: tu
     return {name: contrast_image(rng, name, tissue, spacing, texture) for name in SEQUENCES}, tissue
 
 
-def brats(directory: str, cases: int = 4, seed: int = 0, release: str = "2020", spacing: float = 1.0, first: int = 1) -> None:
+def brats(
+    directory: str,
+    cases: int = 4,
+    seed: int = 0,
+    release: str = "2020",
+    spacing: float = 1.0,
+    first: int = 1,
+    anatomy: str | None = None,
+    section: str = "testing",
+    tissues: dict | None = None,
+    tumour: float = 1.0,
+    picture: str | None = None,
+) -> None:
     """Write a synthetic BraTS dataset: same layout, names, types and quirks as the real one.
 
     Args:
@@ -138,6 +164,12 @@ def brats(directory: str, cases: int = 4, seed: int = 0, release: str = "2020", 
         release: 2020, 2021, 2023 or msd.
         spacing: voxel edge in mm; at 1 a volume is 240 x 240 x 155 as in BraTS, at 3 it is 80 x 80 x 52.
         first: number of the first case; 355 of release 2020 carries its odd label file name.
+        anatomy: a folder of T1 heads with label maps and the datalist.json of `prepare ixi`: tumours are grown into these
+            heads, in turn, and contrasts made of their T1, instead of all being drawn.
+        section: of that datalist.
+        tissues: label values of each tissue in those label maps, {"grey": [..], "white": [..], ..}; by default DLMUSE's.
+        tumour: share of those cases that have one.
+        picture: a PNG of the first 16 cases: T1ce and T1, T2 and FLAIR of each, with outlines.
     """
     if str(release) not in RELEASES:
         raise ValueError(f"release is '{release}', expected one of {', '.join(RELEASES)}")
@@ -148,16 +180,28 @@ def brats(directory: str, cases: int = 4, seed: int = 0, release: str = "2020", 
     # BraTS volumes run left-posterior-superior with the origin at the first corner
     affine = np.diag([-spacing, -spacing, spacing, 1.0])
     affine[1, 3] = (shape[1] - 1) * spacing
+    shown, step = [], max(1, round(2 / spacing))
+    grown = GrownCases(anatomy, section, spacing, tissues, tumour) if anatomy else None
 
     for number in tqdm(range(first, first + cases), desc="phantom brats", unit="case"):
         rng = np.random.default_rng([int(seed), number])
-        images, tissue = make_case(rng, shape, (spacing,) * 3)
-        label = np.zeros(shape, np.uint8)
-        for code, value in rel.labels.items():
-            label[tissue == code] = value
-        _write_case(root, rel, release, number, images, label, affine)
+        images, tissue = grown(rng, number, shape) if grown else make_case(rng, shape, (spacing,) * 3)
+        _write_case(root, rel, release, number, images, _label(tissue, rel), affine)
+        if picture and len(shown) < 16:
+            thin = (slice(None, None, -step), slice(None, None, -step), slice(None, None, step))  # to RAS, of 2 mm
+            shown.append(([images[n][thin] for n in PICTURED], _label(tissue, RELEASES["2020"])[thin]))
+    if picture:
+        gallery(picture, shown)
     _write_tables(root, release, first, cases)
     print(f"{cases} synthetic cases in {root}")
+
+
+def _label(tissue: np.ndarray, release: Release) -> np.ndarray:
+    """The label map of a tissue map in the numbers of a release, uint8."""
+    label = np.zeros(tissue.shape, np.uint8)
+    for code, value in release.labels.items():
+        label[tissue == code] = value
+    return label
 
 
 def _write_case(root: Path, rel: Release, release: str, number: int, images: dict, label: np.ndarray, affine) -> None:
