@@ -44,7 +44,9 @@ $(VENV)/installed: $(VENV)/bin/python requirements.txt pyproject.toml
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4,onnx,ixi,mlflow,seg]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev,n4,onnx,ixi,mlflow,seg,clip]'
+	@# of the parity tests; without its dependencies, since the networks need none of them
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps monai-generative==0.2.3
 	@touch $@
 
 .venv-label/installed: .venv-label/bin/python apps/label/requirements.txt

@@ -18,6 +18,7 @@ VERBS = (
     "probe",
     "release",
     "report",
+    "samples",
     "ship",
     "verify",
 )

@@ -60,11 +60,13 @@ def benchmark(
         overrides: options of the bundle's config; the recipe gets those that it defines.
 
     Raises:
-        ValueError: there is no such recipe, or training is to be compared with one.
+        ValueError: there is no such recipe, the bundle is a generator, or training is to be compared with one.
         ChildProcessError: a measured process failed.
     """
     if training and against:
         raise ValueError("--against compares inference, not --training")
+    if bundles.is_generator(bundles.folder(name)):
+        raise ValueError(f"{name} makes films instead of reading them: python -m tools samples speed --bundle {name}")
     metadata, conditions = bundles.metadata(name), machine()
     if conditions["load"] > BUSY:
         print(f"WARNING: load average {conditions['load']:.1f}: other programs are running, times will be too long")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -34,6 +35,37 @@ def folder(name: str) -> Path:
 def metadata(name: str) -> dict:
     """Content of a bundle's metadata.json."""
     return json.loads((folder(name) / "configs" / "metadata.json").read_text())
+
+
+def trainings(root: Path) -> list[str]:
+    """The configs that train a bundle: "train", or those of a generator's stages, "train_autoencoder" and "train_diffusion"."""
+    found = {path.stem for path in root.glob("configs/train*.[jy]*")}
+    return ["train"] if "train" in found else sorted(found)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A network of a bundle that has weights of its own."""
+
+    definition: str  # key of the inference config
+    weights: str  # file below the bundle
+    data_format: dict  # of metadata.json: inputs and outputs
+
+
+GENERATOR = {"autoencoder": "autoencoder_data_format", "diffusion": "generator_data_format"}
+
+
+def is_generator(root: Path) -> bool:
+    """Whether a bundle makes images by an autoencoder and a diffusion model, and has the metadata of such bundles."""
+    return set(GENERATOR.values()) <= set(metadata(root))
+
+
+def parts(root: Path) -> list[Part]:
+    """The networks of a bundle: one, of a generator two."""
+    formats = metadata(root)
+    if not is_generator(root):
+        return [Part("network_def", "models/model.pt", formats["network_data_format"])]
+    return [Part(f"{name}_def", f"models/{name}.pt", formats[key]) for name, key in GENERATOR.items()]
 
 
 def run(name: str, *configs: str, **overrides) -> None:

@@ -7,7 +7,7 @@ import json
 import pydoc
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jsonschema
@@ -21,7 +21,7 @@ from . import bundles
 
 SCHEMAS = Path(__file__).parent / "schema"
 METADATA = "configs/metadata.json"
-FILES = ("LICENSE", METADATA, "docs/README.md", "docs/data_license.txt", "models/model.pt")
+FILES = ("LICENSE", METADATA, "docs/README.md", "docs/data_license.txt")
 EXPRESSION_LENGTH = 80
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 # a path from the root of a disk; not part of a URL, a fraction or a longer path, not text that is added to a path: x + '/y'
@@ -63,9 +63,10 @@ def expect(condition: bool, message: str) -> None:
 
 def complete(root: Path) -> None:
     """The files are there: licences, card, metadata, weights, train and inference config."""
-    missing = [file for file in FILES if not (root / file).is_file()]
+    needed = (*FILES, *(part.weights for part in bundles.parts(root)))
+    missing = [file for file in needed if not (root / file).is_file()]
     expect(not missing, f"missing {', '.join(missing)}")
-    config_file(root, "train")
+    expect(bool(bundles.trainings(root)), "no configs/train.yaml or configs/train_autoencoder.yaml")
     config_file(root, "inference")
 
 
@@ -132,7 +133,8 @@ def properties(root: Path, name: str, workflow_type: str, *data: str) -> None:
 
 def train_properties(root: Path) -> None:
     """The training workflow has MONAI's properties (check_properties)."""
-    properties(root, "train", "train", "train::dataset::data", "validate::dataset::data")
+    for name in bundles.trainings(root):
+        properties(root, name, "train", "train::dataset::data", "validate::dataset::data")
 
 
 def inference_properties(root: Path) -> None:
@@ -140,53 +142,73 @@ def inference_properties(root: Path) -> None:
     properties(root, "inference", "infer", "dataset::data")
 
 
-def network(root: Path) -> torch.nn.Module:
-    """The network of the inference config, without weights."""
+def network(root: Path, definition: str = "network_def") -> torch.nn.Module:
+    """A network of the inference config, without weights."""
     parser = ConfigParser(config(root, "inference"))
     parser["bundle_root"] = str(root)
-    return parser.get_parsed_content("network_def").cpu().eval()
+    return parser.get_parsed_content(definition).cpu().eval()
 
 
 def channels_and_shapes(root: Path) -> None:
     """Config and metadata agree on channels, shapes and classes."""
-    inputs, outputs = (bundles.metadata(root)["network_data_format"][side] for side in ("inputs", "outputs"))
-    for name, tensor in [*inputs.items(), *outputs.items()]:
-        expected = [str(number) for number in range(tensor["num_channels"])]
-        found = list(tensor.get("channel_def", {}))
-        expect(found == expected, f"{name}: channel_def has {found}, expected {expected}")
-    image, pred = inputs["image"], outputs["pred"]
-    parser = ConfigParser(config(root, "inference"))
-    for key, tensor in {"in_channels": image, "out_channels": pred}.items():
-        said = parser.get_parsed_content(f"network_def::{key}", default=tensor["num_channels"])
-        expect(said == tensor["num_channels"], f"network_def has {key} {said}, metadata {tensor['num_channels']}")
-    with torch.no_grad():
-        output = network(root)(torch.rand(1, image["num_channels"], *smallest_shape(image["spatial_shape"])))
-    expected = (1, pred["num_channels"], *smallest_shape(pred["spatial_shape"]))
-    expect(output.shape == expected, f"the network gives {tuple(output.shape)}, metadata says {expected}")
+    for part in bundles.parts(root):
+        inputs, outputs = (part.data_format[side] for side in ("inputs", "outputs"))
+        tensors = {name: t for side in (inputs, outputs) for name, t in side.items() if "num_channels" in t}
+        for name, tensor in tensors.items():
+            expected = [str(number) for number in range(tensor["num_channels"])]
+            found = list(tensor.get("channel_def", {}))
+            expect(found == expected, f"{name}: channel_def has {found}, expected {expected}")
+        image, pred = inputs.get("image") or inputs["latent"], outputs["pred"]
+        parser = ConfigParser(config(root, "inference"))
+        for key, tensor in {"in_channels": image, "out_channels": pred}.items():
+            said = parser.get_parsed_content(f"{part.definition}::{key}", default=tensor["num_channels"])
+            expect(said == tensor["num_channels"], f"{part.definition} has {key} {said}, metadata {tensor['num_channels']}")
+        more = ()
+        if "condition" in inputs:  # a timestep, and features of a text
+            condition = inputs["condition"]
+            more = (torch.zeros(1), torch.rand(1, *condition["spatial_shape"], condition["num_channels"]))
+        with torch.no_grad():
+            output = network(root, part.definition)(
+                torch.rand(1, image["num_channels"], *smallest_shape(image["spatial_shape"])), *more
+            )
+        output = output[0] if isinstance(output, tuple) else output  # an autoencoder gives its latents, too
+        expected = (1, pred["num_channels"], *smallest_shape(pred["spatial_shape"]))
+        expect(output.shape == expected, f"{part.definition} gives {tuple(output.shape)}, metadata says {expected}")
 
 
 def train_inference_agree(root: Path) -> None:
     """Training and inference share network, image preprocessing and what stands under "the task"."""
-    train, inference = config(root, "train"), config(root, "inference")
-    shared = {"network_def", "image_preprocessing"}
-    missing = [key for key in sorted(shared) if key not in train or key not in inference]
-    expect(not missing, f"not in both configs: {', '.join(missing)}")
-    for name in ("train", "inference"):
-        text = Path(config_file(root, name)).read_text(encoding="utf-8")
-        for section in re.findall(r"^# --- the task ---$(.*?)(?=^# ---|\Z)", text, re.MULTILINE | re.DOTALL):
-            shared |= set(re.findall(r"^(\w+):", section, re.MULTILINE)) & set(train) & set(inference)
-    for key in sorted(shared):
-        expect(train[key] == inference[key], f"{key} is {train[key]} in train, {inference[key]} in inference")
+    definitions = {part.definition for part in bundles.parts(root)}
+    stages = bundles.trainings(root)
+    # a generator starts from noise: only its stages have images, of which all make the same
+    pairs = [(stage, "inference", definitions) for stage in stages]
+    pairs += [(stages[0], stage if stages[1:] else "inference", {"image_preprocessing"}) for stage in stages[1:] or stages]
+    for first, second, needed in pairs:
+        one, other = config(root, first), config(root, second)
+        if bundles.is_generator(root):
+            needed = needed & ({*one} | {"image_preprocessing"})
+        missing = [key for key in sorted(needed) if key not in one or key not in other]
+        expect(not missing, f"not in both {first} and {second}: {', '.join(missing)}")
+        for key in sorted(needed | (_task(root, first) | _task(root, second)) & {*one} & {*other}):
+            expect(one[key] == other[key], f"{key} is {one[key]} in {first}, {other[key]} in {second}")
+
+
+def _task(root: Path, name: str) -> set[str]:
+    """Keys of a config that stand under "the task"."""
+    text = Path(config_file(root, name)).read_text(encoding="utf-8")
+    sections = re.findall(r"^# --- the task ---$(.*?)(?=^# ---|\Z)", text, re.MULTILINE | re.DOTALL)
+    return {key for section in sections for key in re.findall(r"^(\w+):", section, re.MULTILINE)}
 
 
 def weights(root: Path) -> None:
-    """models/model.pt is a plain CPU state_dict that fits the network."""
-    state = torch.load(root / "models" / "model.pt", weights_only=True)
-    other = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
-    expect(not other, f"a state_dict holds nothing but tensors, not {', '.join(other)}")
-    elsewhere = sorted({str(value.device) for value in state.values()} - {"cpu"})
-    expect(not elsewhere, f"tensors lie on {', '.join(elsewhere)}")
-    network(root).load_state_dict(state, strict=True)
+    """Every file of weights is a plain CPU state_dict that fits its network."""
+    for part in bundles.parts(root):
+        state = torch.load(root / part.weights, weights_only=True)
+        other = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+        expect(not other, f"a state_dict holds nothing but tensors, not {', '.join(other)}")
+        elsewhere = sorted({str(value.device) for value in state.values()} - {"cpu"})
+        expect(not elsewhere, f"tensors lie on {', '.join(elsewhere)}")
+        network(root, part.definition).load_state_dict(state, strict=True)
 
 
 def checksums(root: Path) -> None:
@@ -235,7 +257,8 @@ def versions(root: Path) -> None:
             pinned.setdefault(package.lower(), []).append(version)
     metadata = bundles.metadata(root)
     named = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
-    said = {package: metadata[key] for package, key in named.items()} | metadata["required_packages_version"]
+    said = {package: metadata[key] for package, key in named.items()} | metadata.get("required_packages_version", {})
+    said |= metadata.get("optional_packages_version", {})  # of the schema for generators
     for package, version in said.items():
         expected = pinned.get(package.lower(), [])
         expect(version in expected, f"{package} {version}, expected {' or '.join(expected) or 'no such package'}")
@@ -282,3 +305,10 @@ OURS = (
     own_code,
 )
 CHECKS = (*OFFICIAL, *OURS)
+# the official tools know one network that takes an image; the official zoo leaves its generators out, too
+NOT_OF_GENERATORS = (network_in_out, torchscript)
+
+
+def checks_of(root: Path) -> list[Callable[[Path], None]]:
+    """The checks that apply to a bundle."""
+    return [check for check in CHECKS if not (bundles.is_generator(root) and check in NOT_OF_GENERATORS)]

@@ -34,7 +34,14 @@ def evaluate(
     table = output / "per_case.csv"
     table.unlink(missing_ok=True)  # rows of an earlier run would be averaged in
     dataset_dir = str(Path(dataset_dir).expanduser().resolve())
-    bundles.run(bundle, "train", "evaluate", dataset_dir=dataset_dir, output_dir=str(output), **overrides)
+    bundles.run(
+        bundle,
+        bundles.trainings(bundles.folder(bundle))[0],
+        "evaluate",
+        dataset_dir=dataset_dir,
+        output_dir=str(output),
+        **overrides,
+    )
     report(bundle, table, data or f"{len(read_rows(table))} cases of {dataset_dir}", write)
 
 

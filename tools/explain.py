@@ -18,10 +18,13 @@ def explain(bundle: str) -> None:
     """
     meta, configs = bundles.metadata(bundle), bundles.folder(bundle) / "configs"
     print(f"{bundle} {meta['version']}: {meta['task']}\n\n{meta['description']}\n")
-    for kind in ("inputs", "outputs"):
-        for name, value in meta["network_data_format"][kind].items():
-            channels = ", ".join(value.get("channel_def", {}).values())
-            print(f"{kind[:-1]} {name}: {value['num_channels']} channels ({channels}), {value['dtype']}")
+    for part in bundles.parts(bundles.folder(bundle)):
+        of = f" of {part.definition}" if part.definition != "network_def" else ""
+        for kind in ("inputs", "outputs"):
+            for name, value in part.data_format[kind].items():
+                if "num_channels" in value:
+                    channels = ", ".join(value.get("channel_def", {}).values())
+                    print(f"{kind[:-1]} {name}{of}: {value['num_channels']} channels ({channels}), {value['dtype']}")
     for path in sorted(configs.glob("*.yaml")):
         print(f"\n{path.stem}\n{command(path)}")
         rows = options(path)

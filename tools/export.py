@@ -37,7 +37,8 @@ def export(name: str, format: str, output: str | None = None) -> None:
 
     Raises:
         ImportError: a package that ONNX needs is missing.
-        ValueError: an unknown format, a network that cannot be exported, or a result off by TOLERANCE; no file is left.
+        ValueError: an unknown format, a generator or another network that cannot be exported, or a result off by TOLERANCE; no
+            file is left.
     """
     if format not in LOADERS:
         raise ValueError(f"format is '{format}', expected one of {', '.join(LOADERS)}")
@@ -45,6 +46,8 @@ def export(name: str, format: str, output: str | None = None) -> None:
     if missing:
         raise ImportError(f"export to ONNX needs {', '.join(missing)}: pip install -e .[onnx]")
     root = bundles.folder(name)
+    if bundles.is_generator(root):
+        raise ValueError(f"{root.name} is a loop around two networks, which none of these formats can say")
     path = Path(output).expanduser() if output else root / "models" / f"model.{format}"
     path.parent.mkdir(parents=True, exist_ok=True)
     network, inputs = load_network(root), bundles.metadata(name)["network_data_format"]["inputs"]

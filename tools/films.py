@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.data.dicom import film_dataset
 from shared.paths import atomic_write
 
 SYNTAXES = {  # name: what GDCM calls it, transfer syntax
@@ -42,29 +43,17 @@ def write_film(
         ValueError: GDCM cannot compress it like that.
     """
     import pydicom
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import DigitalXRayImageStorageForPresentation
 
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[uid])
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    film.Modality, film.PhotometricInterpretation, film.SamplesPerPixel = "DX", "MONOCHROME2", 1
-    film.Rows, film.Columns = pixels.shape
-    film.BitsAllocated = 8 * pixels.dtype.itemsize
-    film.BitsStored, film.PixelRepresentation = film.BitsAllocated, 0
+    film = film_dataset(path, pixels, uid, DigitalXRayImageStorageForPresentation)
+    film.Modality = "DX"
     if spacing is not None:
         film.PixelSpacing = [f"{mm:.10g}" for mm in spacing]
-    film.StudyInstanceUID, film.SeriesInstanceUID = (generate_uid(entropy_srcs=[uid, part]) for part in ("study", "series"))
     with pydicom.config.disable_value_validation():  # ages without a unit are among what is to be written
         for name, value in (tags or {}).items():
             setattr(film, name, value)
-    meta.MediaStorageSOPClassUID = film.SOPClassUID  # tags may name another
+    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID  # tags may name another
     film.HighBit = film.BitsStored - 1
-    film.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
-    film["PixelData"].VR = "OW" if film.BitsAllocated > 8 else "OB"
     if syntax != "raw":
         _compress(film, syntax)
     with atomic_write(path) as temporary:

@@ -24,7 +24,7 @@ from shared.paths import PACKAGE, atomic_write
 from . import bundles
 from .facts import hub_card
 
-NEEDED = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/train.yaml", "configs/inference.yaml")
+NEEDED = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/inference.yaml")
 # the package's name where it stands alone: in `shared.data.read_datalist` and `shared/data`, not in `my_shared.data`
 SHARED = re.compile(r"(?<![\w./@%-])shared(?=[./]\w)")
 # TorchScript's records of where its source code lay on this machine; loading does without them
@@ -35,7 +35,7 @@ def pack(name: str, output: str = "dist") -> None:
     """Write `<output>/<name>_v<version>.zip` and note it in `<output>/model_info.json`.
 
     The zip runs without this repository: shared/ travels inside it under a name of its own, configs are JSON, a TorchScript
-    model is added. The same input gives the same bytes.
+    model is added (not to a generator). The same input gives the same bytes.
 
     Args:
         name: the bundle, or a folder that holds one.
@@ -51,7 +51,8 @@ def pack(name: str, output: str = "dist") -> None:
     with tempfile.TemporaryDirectory() as temporary:
         packed = Path(temporary) / root.name
         lay_out(root, packed)
-        add_torchscript(packed)
+        if not bundles.is_generator(root):  # sampling is a loop around two networks, which TorchScript cannot say
+            add_torchscript(packed)
         content = zip_bytes({p.relative_to(temporary).as_posix(): p.read_bytes() for p in files(packed)})
     folder = Path(output).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,14 +72,16 @@ def check_complete(root: Path) -> None:
     """
     if not root.name.isidentifier():
         raise ValueError(f"the bundle's name '{root.name}' must be a Python name: letters, digits and underscores")
-    for file in NEEDED:
+    stages = bundles.trainings(root) or ["train"]
+    for file in (*NEEDED, *(f"configs/{name}.yaml" for name in stages)):
         if not (root / file).is_file():
             raise FileNotFoundError(f"no {root / file}")
-    if not (root / "models" / "model.pt").is_file():
-        raise FileNotFoundError(
-            f"no weights {root / 'models' / 'model.pt'}: train them with `python -m monai.bundle run --config_file "
-            f"{root / 'configs' / 'train.yaml'} --dataset_dir DIR` and copy model.pt from the run's output_dir there"
-        )
+    for part in bundles.parts(root):
+        if not (root / part.weights).is_file():
+            raise FileNotFoundError(
+                f"no weights {root / part.weights}: train them with `python -m monai.bundle run --config_file "
+                f"{root / 'configs' / stages[0]}.yaml --dataset_dir DIR` and put model.pt of the run's output_dir there"
+            )
 
 
 def files(folder: Path) -> list[Path]:

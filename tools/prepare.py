@@ -62,6 +62,7 @@ def prepare(
     folds: int = 0,
     bias_field: str | None = None,
     dicom: str | None = None,
+    resized: str | None = None,
     workers: int = 2,
 ) -> None:
     """Check a dataset and write its datalist; prints counts, every problem and oddity. Cases with a problem are left out.
@@ -78,14 +79,17 @@ def prepare(
         folds: also write datalist_fold1.json, ... beside the datalist, for cross-validation in that many folds.
         bias_field: a folder for N4-corrected copies, which the datalist then names (needs the extra `n4`).
         dicom: a folder for copies as DICOM with the table's tags in them, which the datalist then names (nih).
+        resized: a folder for copies whose shorter side has 512 pixels, which the datalist then names (mimic_cxr).
         workers: processes for checking and correction.
 
     Raises:
-        ValueError: copies as DICOM are asked for of a dataset that has no table of tags.
+        ValueError: copies are asked for that the dataset does not know.
     """
     reader = load(datasets, dataset)
-    if dicom is not None and not hasattr(reader, "to_dicom"):
-        raise ValueError(f"--dicom is not for {dataset}")
+    copies = {"to_dicom": dicom, "resized": resized}
+    for function, wanted in copies.items():
+        if wanted is not None and not hasattr(reader, function):
+            raise ValueError(f"--{function.removeprefix('to_')} is not for {dataset}")
     usual = {"seed": 0, "validation": 0.1, "testing": 0.2, **getattr(reader, "SPLIT", {})}
     seed = usual["seed"] if seed is None else seed
     validation = usual["validation"] if validation is None else validation
@@ -109,7 +113,10 @@ def prepare(
     )
     path = Path(output).expanduser() if output else root / "datalist.json"
     strata = reader.strata(good) if good and hasattr(reader, "strata") else None
-    lists = {path: split_by_subject(good, seed, validation, testing, strata)}
+    if all("section" in item for item in good) and good:  # the dataset comes with a split
+        lists = {path: {name: [i for i in good if i["section"] == name] for name in ("training", "validation", "testing")}}
+    else:
+        lists = {path: split_by_subject(good, seed, validation, testing, strata)}
     rest = [item for item in cases if item["case"] in lacking]
     lists[path] |= {f"without_{reader.NEEDS}": rest} if rest else {}
     if folds:
@@ -119,9 +126,10 @@ def prepare(
         from .bias_field import correct_cases
 
         good = correct_cases(good, root, Path(bias_field).expanduser().resolve(), workers)
-    if dicom is not None:
-        folder = Path(writable_dir(dicom))
-        good, rest = ([reader.to_dicom(i, folder) for i in tqdm(part, desc="dicom", unit="film")] for part in (good, rest))
+    for function, wanted in copies.items():
+        if wanted is not None:
+            folder, copy = Path(writable_dir(wanted)), getattr(reader, function)
+            good, rest = ([copy(i, folder) for i in tqdm(part, desc=function, unit="film")] for part in (good, rest))
     final = {item["case"]: _relative(item, root) for item in [*good, *rest]}
     path.parent.mkdir(parents=True, exist_ok=True)
     for file, sections in lists.items():

@@ -21,6 +21,7 @@ def read_datalist(
     dataset_dir: str | os.PathLike,
     only: Mapping[str, Sequence] | None = None,
     sequences: Sequence[str] | None = None,
+    more: Sequence[str | os.PathLike] = (),
 ) -> list[dict]:
     """Read one split of a datalist in the form of the Medical Segmentation Decathlon.
 
@@ -30,6 +31,7 @@ def read_datalist(
         dataset_dir: folder that the file's relative paths start from.
         only: take the cases whose entries have one of these values, `{"series": ["in_phase"]}`.
         sequences: cases whose "files" lack one of these are left out, and the log says so.
+        more: further prepared folders, the same section of whose datalist.json is added.
 
     Returns:
         one dict a case, "image", "label" and "files" (by sequence) with whole paths.
@@ -69,4 +71,6 @@ def read_datalist(
             for file in [named] if isinstance(named, str) else named or []:
                 if not Path(file).is_file():
                     raise InputError(f"{datalist} names {file}, which is not there; is dataset_dir right?")
-    return items
+    return items + [
+        item for folder in more for item in read_datalist(Path(folder) / "datalist.json", section, folder, only, sequences)
+    ]

@@ -9,10 +9,12 @@ from .class_scores import ClassScores
 from .curves import TrainingCurves
 from .dicom_seg import DicomSegmentations
 from .early_stopping import EarlyStopping
+from .latents import EncodeFilms
 from .montages import SliceMontages, SlicePanels
 from .pictures import CasePictures, TensorBoardPanels
 from .registration import MeasuredTable, RegistrationFiles, RegistrationPictures
 from .saliency import SaliencyMaps
+from .samples import ReconstructionPictures, SampleFiles
 from .scatter import AgeScatter, age_figure
 from .seeding import EpochSeed
 from .slices import LatentFiles, SlicesPictures
@@ -30,14 +32,17 @@ __all__ = [
     "ClassScores",
     "DicomSegmentations",
     "EarlyStopping",
+    "EncodeFilms",
     "EpochSeed",
     "FineTune",
     "LatentFiles",
     "MeasuredTable",
+    "ReconstructionPictures",
     "RegionVolumes",
     "RegistrationFiles",
     "RegistrationPictures",
     "SaliencyMaps",
+    "SampleFiles",
     "SliceMontages",
     "SlicePanels",
     "SlicesPictures",

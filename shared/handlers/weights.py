@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import torch
 from ignite.engine import Engine, Events
 
 from ..errors import InputError
+
+OLD_KEY = re.compile(r"(upsampler|decoder\.blocks\.\d+)\.conv\.conv\.|proj_attn\.|to_out\.0\.")
 
 
 def sha256(path: str | os.PathLike) -> str:
@@ -40,10 +44,32 @@ def read_state(path: str | os.PathLike) -> dict[str, torch.Tensor]:
     return state
 
 
+def converted(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state_dict of the `generative` package (0.2) as MONAI's network of the same kind has it; any other one unchanged.
+
+    A network that has its denoiser inside, as `unet`, takes the weights of the denoiser alone: the rest of it stays.
+    """
+    prefix, core = ("unet.", network.unet) if hasattr(network, "unet") else ("", network)
+    own = core.state_dict()
+    if not hasattr(core, "load_old_state_dict") or not any(OLD_KEY.search(name) for name in state):
+        if prefix and state.keys() == own.keys():
+            return network.state_dict() | {prefix + name: value for name, value in state.items()}
+        return state
+    before = {name: value.clone() for name, value in own.items()}
+    try:
+        with contextlib.redirect_stdout(None):
+            core.load_old_state_dict(dict(state))
+        return network.state_dict() | {prefix + name: value.clone() for name, value in core.state_dict().items()}
+    except (KeyError, RuntimeError):  # weights of another network after all: the caller says so
+        core.load_state_dict(before)
+        return state
+
+
 class WeightsLoader:
     """Load a state_dict into the network when a run starts.
 
-    If the file is one that the bundle ships, its SHA-256 must be the one in metadata.json.
+    If the file is one that the bundle ships, its SHA-256 must be the one in metadata.json. Weights of the `generative` package
+    (0.2), whose layers had other names, are converted for networks that know how (`load_old_state_dict`).
 
     Args:
         path: the file.
@@ -66,8 +92,9 @@ class WeightsLoader:
         expected = self._shipped().get(self.path.resolve())
         if expected is not None and sha256(self.path) != expected:
             raise InputError(f"{self.path}: SHA-256 {sha256(self.path)} differs from {expected} in metadata.json")
+        network = getattr(self.network, "module", self.network)
         try:
-            getattr(self.network, "module", self.network).load_state_dict(state)
+            network.load_state_dict(converted(network, state))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:400]
             raise InputError(f"{self.path} does not fit the network: {reason}") from None

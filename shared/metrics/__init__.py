@@ -1,6 +1,7 @@
 """Metrics that MONAI lacks or that need units."""
 
 from .cohort import STATISTICS, CohortMetric, statistic
+from .generation import frechet_distance, nearest, pairwise_similarity
 from .mean import CaseMean
 from .surface import HausdorffDistanceMM, RelativeVolumeDifference, SurfaceDistanceMM
 from .volume import VolumeDifference
@@ -13,5 +14,8 @@ __all__ = [
     "STATISTICS",
     "SurfaceDistanceMM",
     "VolumeDifference",
+    "frechet_distance",
+    "nearest",
+    "pairwise_similarity",
     "statistic",
 ]

@@ -5,11 +5,12 @@ from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, TakeSliced, r
 from .contrast import RandGhostd, RandTissueContrastd
 from .crop import RandShareCropd
 from .degrade import Degraded, RandDegraded
-from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd
+from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd, SquareFilmd
 from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
 from .perturb import Perturbd
+from .reconstruct import ScoreReconstructiond, ScoreVelocityd
 from .regions import DecideRegionsd, DropSmallPiecesd, GroupLabelsd, LabelsToClassesd, LabelsToRegionsd, RegionsToLabelsd
 from .register import MovePaird, ScorePaird
 from .scale import ScaleHeadd, head_mask
@@ -64,11 +65,14 @@ __all__ = [
     "ScaleHeadd",
     "ScorePaird",
     "ScorePatchd",
+    "ScoreReconstructiond",
     "ScoreSlicesd",
     "ScoreSuperResolutiond",
+    "ScoreVelocityd",
     "SmoothForSpacingd",
     "SmoothSlicesd",
     "SplitPersond",
+    "SquareFilmd",
     "StackPaird",
     "TakeSliced",
     "TargetToLabeld",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import CenterSpatialCrop, MapTransform
 from torch.nn.functional import interpolate
 
 from ..errors import describe
@@ -285,6 +285,28 @@ class FitFilmd(MapTransform):
                 affine[:2, 3] -= affine[:2, :2] @ torch.tensor(before, dtype=affine.dtype)
                 square = MetaTensor(square, affine=affine, meta=_about(image))
             item[key] = square
+        return item
+
+
+class SquareFilmd(MapTransform):
+    """Cut the middle square out of a radiograph (1, rows, columns) with affine, as wide as its shorter side in mm; resize it.
+
+    Args:
+        size: pixels of the result's sides.
+    """
+
+    def __init__(self, keys: KeysCollection, size: int):
+        super().__init__(keys)
+        self.size = size
+
+    def __call__(self, data):
+        item = dict(data)
+        for key in self.key_iterator(item):
+            image = item[key]
+            spacing = [float(mm) for mm in image.pixdim[:2]]
+            side = min(n * mm for n, mm in zip(image.shape[1:], spacing, strict=True))
+            middle = CenterSpatialCrop([max(1, round(side / mm)) for mm in spacing])(image)
+            item[key] = resize(middle, (self.size, self.size))
         return item
 
 

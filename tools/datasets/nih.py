@@ -40,9 +40,10 @@ def read(directory: str) -> list[dict]:
     in mm restores it.
 
     Returns:
-        one dict a film: "case" (the file's stem), "subject", "image", "class" (of CLASSES), "target" (1: pneumonia), "age",
-        "sex", "view" (text), where known "extent" (mm, height and width of the film), "bytes" (of the PNG). "problem"
-        (text): the table names an absent file, or a file twice with different words. "notes" (texts): other oddities.
+        one dict a film: "case" (the file's stem), "subject", "image", "class" (of CLASSES), "target" (1: pneumonia),
+        "findings" (texts), "age", "sex", "view" (text), where known "extent" (mm, height and width of the film), "bytes" (of
+        the PNG). "problem" (text): the table names an absent file, or a file twice with different words. "notes" (texts):
+        other oddities.
 
     Raises:
         InputError: no such folder, no table in it, or one without the columns.
@@ -77,6 +78,7 @@ def _case(row: Row, files: dict[str, Path]) -> dict:
     item = {"case": Path(cells["file"]).stem, "subject": cells["patient"], "image": str(path or cells["file"]), "notes": []}
     item |= {key: value for key, value in row_item(row).items() if key != "patient"}
     item |= {"class": CLASSES[2 if sick else 0 if labels == {"no finding"} else 1], "target": int(sick)}
+    item["findings"] = [] if labels == {"no finding"} else sorted(labels)
     try:
         item["extent"] = [float(cells["height"]) * float(cells["y"]), float(cells["width"]) * float(cells["x"])]
     except (KeyError, ValueError):
