@@ -2,6 +2,7 @@
 
 from .channels import ChannelsInferer
 from .crops import ShiftedCropsInferer
+from .flips import FlipsInferer
 from .halo import HaloInferer
 from .precision import PrecisionInferer
 from .sampling import TextToFilmInferer
@@ -13,6 +14,7 @@ from .window import WindowInferer
 __all__ = [
     "ChannelsInferer",
     "DPMSolverPPScheduler",
+    "FlipsInferer",
     "HaloInferer",
     "PrecisionInferer",
     "ShiftedCropsInferer",

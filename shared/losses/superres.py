@@ -5,21 +5,36 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+FLOOR = 0.02  # of the data range: an error that is good enough, so that empty patches do not count more than heads
+
 
 class SuperResolutionLoss(nn.Module):
-    """Mean absolute difference of intensities, plus that of their slopes, which keeps edges sharp.
+    """Mean difference of intensities, plus that of their slopes, which keeps edges sharp, on a logarithmic scale.
+
+    The logarithm is taken for every patch, as PSNR does for every image: smooth images, whose differences are small, count as
+    much as sharp ones.
 
     Args:
-        slope_weight: of the mean absolute difference between neighbouring voxels' differences along each axis.
+        slope_weight: of the mean difference between neighbouring voxels' differences along each axis.
+        power: 1 for absolute differences, 2 for squared ones, which is what PSNR is about.
+
+    Raises:
+        ValueError: another power.
     """
 
-    def __init__(self, slope_weight: float = 0.1):
+    def __init__(self, slope_weight: float = 0.1, power: int = 1):
         super().__init__()
-        self.slope_weight = slope_weight
+        if power not in (1, 2):
+            raise ValueError(f"power is {power}, expected 1 or 2")
+        self.slope_weight, self.power = slope_weight, power
 
     def forward(self, pred: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Both (B, C, H, W, D); channels of the truth that are NaN are not known and do not count."""
         known = torch.isfinite(truth[:, :, 0, 0, 0])
         error = pred[known].float() - truth[known].float()
-        slopes = torch.stack([torch.diff(error, dim=axis).abs().mean() for axis in (1, 2, 3)]).mean()
-        return error.abs().mean() + self.slope_weight * slopes
+        size = self.size(error) + self.slope_weight * sum(self.size(error.diff(dim=axis)) for axis in (1, 2, 3)) / 3
+        return (size + FLOOR**self.power).log().mean() / self.power
+
+    def size(self, error: torch.Tensor) -> torch.Tensor:
+        """Mean over the voxels of each patch (N, H, W, D): (N,)."""
+        return (error.abs() if self.power == 1 else error.square()).mean((1, 2, 3))

@@ -4,7 +4,7 @@ from ..tumours.anatomy import AnatomyMapsd
 from .align import AlignHeadd, FixedHeadd, LoadLabeld, StackPaird, TakeSliced, read_atlas
 from .contrast import RandGhostd, RandTissueContrastd
 from .crop import RandShareCropd
-from .degrade import Degraded, RandDegraded
+from .degrade import Degraded, RandDegraded, RandStrippedd
 from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd, SquareFilmd
 from .head import CropHeadd, SmoothForSpacingd, head_box
 from .load import LoadCased, check_image, check_same_grid
@@ -56,6 +56,7 @@ __all__ = [
     "RandShareCropd",
     "RandSlicesd",
     "RandSpreadSlicesd",
+    "RandStrippedd",
     "RandTissueContrastd",
     "RandTumourCased",
     "RebuildSlicesd",

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Randomizable, Transform
+from monai.transforms import MapTransform, Randomizable, RandomizableTransform, Transform
+from scipy import ndimage
 
 from ..resolution import GRIDS, coarser_affine, degrade, rician
 
@@ -49,6 +51,35 @@ class Degraded(Transform):
         affine = torch.from_numpy(coarser_affine(np.asarray(image.affine), self.factor, self.grid))
         item["image"] = MetaTensor(coarse, meta={**image.meta, "affine": affine})
         item["label"] = fine
+        return item
+
+
+class RandStrippedd(RandomizableTransform, MapTransform):
+    """Leave only the brain, as a skull-stripped image has it: what lies outside a label map becomes 0.
+
+    The label map is widened by 0 to 2 voxels. Items without one stay as they are.
+
+    Args:
+        keys: images (1, H, W, D).
+        label_key: label map on the same grid, above 0 in the brain; the item loses it, since it does not move with the image.
+        prob: share of the images.
+    """
+
+    def __init__(self, keys: KeysCollection, label_key: str = "label", prob: float = 0.4):
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+        self.label_key = label_key
+
+    def __call__(self, data):
+        item = dict(data)
+        self.randomize(None)
+        wider = self.R.randint(3)
+        labels = item.pop(self.label_key, None)
+        if labels is not None and self._do_transform:
+            brain = labels[0].numpy(force=True) > 0
+            brain = ndimage.binary_dilation(brain, iterations=wider) if wider else brain
+            for key in self.key_iterator(item):
+                item[key] = item[key] * torch.from_numpy(brain).to(item[key].device)
         return item
 
 

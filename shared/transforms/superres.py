@@ -7,16 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.metrics.regression import compute_ssim_and_cs
 from monai.transforms import Transform
 from scipy import ndimage
-from torch.nn import functional as F
 
 from ..inferers.timed import TimedInferer
 from ..resolution import GRIDS, ORDERS, degrade, finer_affine, interpolate
 from .scale import head_mask, head_scale
 
-WINDOW = 7  # voxels, of SSIM
+WINDOW, C1, C2 = 7, 0.01**2, 0.03**2  # of SSIM: voxels; constants that keep it steady where there is little signal
 
 
 def psnr(pred: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
@@ -28,15 +26,14 @@ def psnr(pred: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
 def ssim(pred: np.ndarray, truth: np.ndarray, masks: Sequence[np.ndarray]) -> list[float]:
     """Mean structural similarity (Wang et al. 2004) inside each mask, for volumes (H, W, D) and a data range of 1.
 
-    Even windows of 7 x 7 x 7 voxels; the outermost voxels are repeated.
+    Even windows of 7 x 7 x 7 voxels; the outermost voxels are repeated. By running sums, hundreds of times cheaper in three
+    dimensions than MONAI's convolution.
     """
     box = ndimage.find_objects(np.any(masks, 0).astype(np.uint8))[0]
-    half = WINDOW // 2
-    parts = [
-        F.pad(torch.from_numpy(v[box].astype(np.float64))[None, None], [half] * 6, mode="replicate") for v in (pred, truth)
-    ]
-    kernel = {"kernel_type": "uniform", "kernel_size": (WINDOW,) * 3, "kernel_sigma": (1.0,) * 3}
-    values = compute_ssim_and_cs(*parts, spatial_dims=3, data_range=1.0, **kernel)[0][0, 0].numpy()
+    x, y = (volume[box].astype(np.float64) for volume in (pred, truth))
+    mean_x, mean_y, xx, yy, xy = (ndimage.uniform_filter(v, WINDOW, mode="nearest") for v in (x, y, x * x, y * y, x * y))
+    means = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
+    values = means * (2 * (xy - mean_x * mean_y) + C2) / (xx - mean_x**2 + yy - mean_y**2 + C2)
     return [float(values[mask[box]].mean()) for mask in masks]
 
 

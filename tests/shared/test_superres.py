@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.inferers import SimpleInferer
+from monai.metrics.regression import compute_ssim_and_cs
 from scipy import ndimage
 
-from shared.inferers import HaloInferer
+from shared.inferers import FlipsInferer, HaloInferer
 from shared.losses import SuperResolutionLoss
 from shared.networks import SuperResolutionNet
 from shared.resolution import degrade, interpolate
-from shared.transforms import Degraded, RandDegraded, ScaleHeadd, ScorePatchd, head_mask
+from shared.transforms import Degraded, RandDegraded, RandStrippedd, ScaleHeadd, ScorePatchd, head_mask
 from shared.transforms.superres import psnr, ssim
 
 RNG = np.random.default_rng(2)
@@ -162,21 +164,15 @@ def test_psnr_by_hand():
     assert psnr(truth, truth, mask) == np.inf
 
 
-def test_ssim_is_the_formula_with_uniform_windows():
-    """Against means, variances and covariance from SciPy's uniform filter."""
+def test_ssim_is_that_of_monai_with_uniform_windows():
     truth, noise = (ndimage.gaussian_filter(RNG.random((20, 22, 24)), s) for s in (1, 0.5))
     pred, mask = truth + 0.2 * noise, np.zeros(truth.shape, bool)
     mask[6:14, 6:15, 6:16] = True
-
-    def mean(values):
-        return ndimage.uniform_filter(values, 7)
-
-    mx, my = mean(pred), mean(truth)
-    vx, vy, vxy = mean(pred**2) - mx**2, mean(truth**2) - my**2, mean(pred * truth) - mx * my
-    c1, c2 = 0.01**2, 0.03**2
-    values = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    window = {"kernel_type": "uniform", "kernel_size": (7, 7, 7), "kernel_sigma": (1.0, 1.0, 1.0)}
+    parts = [torch.from_numpy(v[3:17, 3:18, 3:19])[None, None] for v in (pred, truth)]  # MONAI's map lacks three voxels a side
+    expected = compute_ssim_and_cs(*parts, spatial_dims=3, data_range=1.0, **window)[0].mean()
     everywhere = np.ones_like(mask)  # the volume is cut to what the masks need, which must not matter for the first one
-    assert ssim(pred, truth, [mask, everywhere])[0] == pytest.approx(values[mask].mean(), abs=1e-4)  # MONAI's is float32
+    assert ssim(pred, truth, [mask, everywhere])[0] == pytest.approx(float(expected), abs=1e-4)  # MONAI's is float32
     assert ssim(truth, truth, [mask]) == [pytest.approx(1)]
 
 
@@ -184,7 +180,58 @@ def test_loss_by_hand_ignores_what_is_not_known():
     truth = torch.zeros(1, 2, 4, 4, 4)
     truth[:, 1] = torch.nan
     pred = torch.full_like(truth, 0.5)
-    assert float(SuperResolutionLoss(slope_weight=10)(pred, truth)) == pytest.approx(0.5)
+    assert float(SuperResolutionLoss(slope_weight=10)(pred, truth)) == pytest.approx(np.log(0.5 + 0.02))
     pred[0, 0, ::2] = -0.5  # slopes of 1 along one of three axes
-    assert float(SuperResolutionLoss(slope_weight=0.3)(pred, truth)) == pytest.approx(0.5 + 0.3 / 3)
+    assert float(SuperResolutionLoss(slope_weight=0.3)(pred, truth)) == pytest.approx(np.log(0.5 + 0.3 / 3 + 0.02))
+    squared = SuperResolutionLoss(slope_weight=0.3, power=2)(pred, truth)
+    assert float(squared) == pytest.approx(np.log(0.25 + 0.3 / 3 + 0.02**2) / 2)
     assert float(ScorePatchd()({"pred": pred[0], "label": truth[0]})["psnr"]) == pytest.approx(-10 * np.log10(0.25))
+    with pytest.raises(ValueError, match="power is 3, expected 1 or 2"):
+        SuperResolutionLoss(power=3)
+
+
+def test_loss_counts_every_patch_alike():
+    """Halving the error of a smooth patch is worth as much as halving that of a sharp one."""
+    truth, loss = torch.zeros(2, 1, 4, 4, 4), SuperResolutionLoss(power=2)
+    start = torch.tensor([0.2, 0.8]).reshape(2, 1, 1, 1, 1).expand(truth.shape)
+    gains = [float(loss(start, truth) - loss(start * torch.tensor(s).reshape(2, 1, 1, 1, 1), truth)) for s in ([0.5, 1], [1, 0.5])]
+    assert gains[0] == pytest.approx(gains[1], rel=0.05)
+    assert gains[0] == pytest.approx(np.log(2) / 2, rel=0.05)
+
+
+def test_stripping_leaves_the_widened_label_and_takes_it_away():
+    image, label = head(), torch.zeros(1, 40, 44, 36)
+    label[0, 15:25, 15:25, 15:25] = 7
+    sizes = set()
+    for seed in range(12):
+        found = RandStrippedd("image", prob=1).set_random_state(seed)({"image": image, "label": MetaTensor(label)})
+        assert set(found) == {"image"}
+        kept = found["image"][0] != 0
+        assert torch.equal(found["image"][0][kept], image[0][kept])
+        assert kept[15:25, 15:25, 15:25].all() == (image[0, 15:25, 15:25, 15:25] != 0).all()
+        sizes.add(int(kept.any(2).any(1).sum()))
+    assert sizes == {10, 12, 14}
+    same = RandStrippedd("image", prob=0)({"image": image, "label": MetaTensor(label)})
+    assert torch.equal(same["image"], image)
+    assert torch.equal(RandStrippedd("image", prob=1)({"image": image})["image"], image)
+
+
+@pytest.mark.parametrize("factor", [[2, 2, 2], [1, 3, 4]])
+def test_mirror_images_are_brought_back_onto_their_grid(factor):
+    """The linear estimate knows no direction (on the grid "sample" nearly: it has neighbours more on one side)."""
+    network, image = SuperResolutionNet(factor, channels=4, blocks=1).eval(), torch.from_numpy(RNG.random((1, 1, 12, 10, 9))).float()
+    inferer = FlipsInferer(SimpleInferer(), [0, 1, 2], factor, ["block", "sample"])
+    with torch.no_grad():
+        mean, plain = inferer(image, network), network(image)
+    torch.testing.assert_close(mean[:, 0], plain[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(mean[:, 1], plain[:, 1], atol=0.03, rtol=0)
+
+
+def test_mean_over_mirror_images_knows_no_direction():
+    network, image = net(), torch.from_numpy(RNG.random((1, 1, 8, 7, 6))).float()
+    inferer = FlipsInferer(SimpleInferer(), [0, 2], [2, 2, 2], ["block", "sample"])
+    with torch.no_grad():
+        first, plain = inferer(image, network)[:, :1], network(image)[:, :1]
+        mirrored = inferer(image.flip(2, 4), network)[:, :1].flip(2, 4)
+    torch.testing.assert_close(first, mirrored)
+    assert (first - plain).abs().max() > 1e-3
