@@ -194,7 +194,9 @@ def test_loss_counts_every_patch_alike():
     """Halving the error of a smooth patch is worth as much as halving that of a sharp one."""
     truth, loss = torch.zeros(2, 1, 4, 4, 4), SuperResolutionLoss(power=2)
     start = torch.tensor([0.2, 0.8]).reshape(2, 1, 1, 1, 1).expand(truth.shape)
-    gains = [float(loss(start, truth) - loss(start * torch.tensor(s).reshape(2, 1, 1, 1, 1), truth)) for s in ([0.5, 1], [1, 0.5])]
+    gains = [
+        float(loss(start, truth) - loss(start * torch.tensor(s).reshape(2, 1, 1, 1, 1), truth)) for s in ([0.5, 1], [1, 0.5])
+    ]
     assert gains[0] == pytest.approx(gains[1], rel=0.05)
     assert gains[0] == pytest.approx(np.log(2) / 2, rel=0.05)
 
@@ -219,7 +221,10 @@ def test_stripping_leaves_the_widened_label_and_takes_it_away():
 @pytest.mark.parametrize("factor", [[2, 2, 2], [1, 3, 4]])
 def test_mirror_images_are_brought_back_onto_their_grid(factor):
     """The linear estimate knows no direction (on the grid "sample" nearly: it has neighbours more on one side)."""
-    network, image = SuperResolutionNet(factor, channels=4, blocks=1).eval(), torch.from_numpy(RNG.random((1, 1, 12, 10, 9))).float()
+    network, image = (
+        SuperResolutionNet(factor, channels=4, blocks=1).eval(),
+        torch.from_numpy(RNG.random((1, 1, 12, 10, 9))).float(),
+    )
     inferer = FlipsInferer(SimpleInferer(), [0, 1, 2], factor, ["block", "sample"])
     with torch.no_grad():
         mean, plain = inferer(image, network), network(image)
