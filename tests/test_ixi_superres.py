@@ -122,13 +122,13 @@ GRIDS = {
 }
 
 
-@pytest.mark.parametrize("choice", ["block", "sample"])
-def test_a_landmark_keeps_its_place_in_mm(trained, choice, tmp_path):
+@pytest.mark.parametrize(("choice", "flips"), [("block", []), ("sample", []), ("sample", [0, 1, 2])])
+def test_a_landmark_keeps_its_place_in_mm(trained, choice, flips, tmp_path):
     middles = {}
     for name, affine in GRIDS.items():
         middles[name] = nib.affines.apply_affine(affine, [11.3, 10.6, 9.8])
         nib.save(blob(affine, middles[name]), tmp_path / f"{name}_T1.nii.gz")
-    infer(tmp_path, tmp_path / "out", trained / "x2" / "model.pt", grid=choice, pictures=False)
+    infer(tmp_path, tmp_path / "out", trained / "x2" / "model.pt", grid=choice, flips=flips, pictures=False)
     for name, affine in GRIDS.items():
         fine = nib.load(tmp_path / "out" / f"{name}_sr.nii.gz")
         assert fine.shape == (48, 44, 40)
