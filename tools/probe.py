@@ -53,7 +53,7 @@ def probe(
     load, inferer, network = (parser.get_parsed_content(key) for key in ("preprocessing", "inferer", "network_def"))
     sections = {}
     for name in ("training", "validation", "testing"):
-        items = read_datalist(datalist or f"{dataset_dir}/datalist.json", name, dataset_dir, parser["sequences"])
+        items = read_datalist(datalist or f"{dataset_dir}/datalist.json", name, dataset_dir, sequences=parser["sequences"])
         sections[name] = [item for item in items if item.get("age") is not None and item.get("sex")]
     fitted, tested = sections["training"] + sections["validation"], sections["testing"]
     slices = [as_slices(load(item)["image"]) for item in tqdm([*fitted, *tested], desc="heads", unit="head")]

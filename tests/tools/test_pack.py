@@ -192,7 +192,7 @@ def test_a_config_that_json_cannot_say_is_an_error(tmp_path, line):
 
 @pytest.mark.parametrize(
     ("file", "message"),
-    [("models/model.pt", "no weights .*monai.bundle run .*copy model.pt"), ("LICENSE", "no .*LICENSE")],
+    [("models/model.pt", "no weights .*monai.bundle run .*put model.pt of the run"), ("LICENSE", "no .*LICENSE")],
 )
 def test_a_missing_file_is_an_error_before_anything_is_written(small_bundle, tmp_path, file, message):
     copy = renamed(small_bundle, tmp_path, "small_seg")

@@ -121,7 +121,8 @@ def test_monai_itself_refuses_a_zip_that_was_cut_off(released, tmp_path):
     assert not (tmp_path / "here" / "small_seg").exists()
 
 
-@pytest.mark.parametrize("name", bundles.names())
+# MONAI's load knows one network with one model.pt: no generators
+@pytest.mark.parametrize("name", [n for n in bundles.names() if not bundles.is_generator(bundles.folder(n))])
 def test_monai_loads_every_packed_bundle(name, tmp_path, monkeypatch):
     """As the README says, with the bundle's folder on the path, where own networks are found."""
     pack.lay_out(bundles.folder(name), tmp_path / name)
