@@ -26,8 +26,8 @@ def psnr(pred: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
 def ssim(pred: np.ndarray, truth: np.ndarray, masks: Sequence[np.ndarray]) -> list[float]:
     """Mean structural similarity (Wang et al. 2004) inside each mask, for volumes (H, W, D) and a data range of 1.
 
-    Even windows of 7 x 7 x 7 voxels; the outermost voxels are repeated. By running sums, hundreds of times cheaper in three
-    dimensions than MONAI's convolution.
+    Even windows of 7 x 7 x 7 voxels; the outermost voxels are repeated. By running sums in float64, which takes a third of the
+    time of MONAI's convolution in float32.
     """
     box = ndimage.find_objects(np.any(masks, 0).astype(np.uint8))[0]
     x, y = (volume[box].astype(np.float64) for volume in (pred, truth))
