@@ -26,7 +26,7 @@ from tools.prepare import prepare
 from .conftest import REPOSITORY, SMALL, SMALL_HEADS, config
 
 OVERLAY = str(REPOSITORY / "shared" / "configs" / "multi_gpu.yaml")
-TIMEOUT = 300  # seconds: a run that waits for ever fails
+TIMEOUT = 120  # seconds: a run that waits for ever fails
 TOGETHER = """
 # Nothing random and two cases a step, in one process or in two: then both must learn the same.
 patch_size: [24, 24, 24]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,32 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_dst_type
 from scipy import ndimage
+
+
+def pick_convention(item: Mapping, conventions: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
+    """Name of the labelling convention that an item's label map follows: its "convention", else the first.
+
+    Raises:
+        ValueError: the item names another.
+    """
+    name = item.get("convention") or next(iter(conventions))
+    if name not in conventions:
+        raise ValueError(f"labelling convention '{name}' is none of {', '.join(conventions)}")
+    return name
+
+
+def refuse_unknown(labels: torch.Tensor, key: str, found: Sequence[float], known: Collection[float], name: str) -> None:
+    """Refuse label values that a convention does not know.
+
+    Raises:
+        ValueError: there are such values; the message names the file.
+    """
+    unknown = sorted(set(found) - set(known))
+    if unknown:
+        path = labels.meta.get("filename_or_obj", key) if isinstance(labels, MetaTensor) else key
+        raise ValueError(
+            f"{path}: label values {[f'{v:g}' for v in unknown]} are not of the convention '{name}', expected {sorted(known)}"
+        )
 
 
 class LabelsToRegionsd(MapTransform):
@@ -32,20 +58,12 @@ class LabelsToRegionsd(MapTransform):
 
     def __call__(self, data):
         item = dict(data)
-        name = item.get("convention") or next(iter(self.conventions))
-        if name not in self.conventions:
-            raise ValueError(f"labelling convention '{name}' is none of {', '.join(self.conventions)}")
+        name = pick_convention(item, self.conventions)
         regions = self.conventions[name]
         known = {0}.union(*regions.values())
         for key in self.key_iterator(item):
             labels = item[key]
-            unknown = sorted(set(torch.unique(labels).tolist()) - known)
-            if unknown:
-                path = labels.meta.get("filename_or_obj", key) if isinstance(labels, MetaTensor) else key
-                raise ValueError(
-                    f"{path}: label values {[f'{v:g}' for v in unknown]} are not of the convention '{name}', "
-                    f"expected {sorted(known)}"
-                )
+            refuse_unknown(labels, key, torch.unique(labels).tolist(), known, name)
             channels = [torch.isin(labels[0], labels.new_tensor(values)) for values in regions.values()]
             item[key] = convert_to_dst_type(torch.stack(channels), labels, dtype=torch.float32)[0]
         return item
@@ -71,9 +89,7 @@ class LabelsToClassesd(MapTransform):
 
     def __call__(self, data):
         item = dict(data)
-        name = item.get("convention") or next(iter(self.conventions))
-        if name not in self.conventions:
-            raise ValueError(f"labelling convention '{name}' is none of {', '.join(self.conventions)}")
+        name = pick_convention(item, self.conventions)
         values = self.conventions[name]
         lacking = [label for label in self.classes if label not in values]
         if lacking:
@@ -83,13 +99,7 @@ class LabelsToClassesd(MapTransform):
             labels = item[key]
             plain = labels.as_tensor() if isinstance(labels, MetaTensor) else labels
             found, place = torch.unique(plain, return_inverse=True)
-            unknown = [value for value in found.tolist() if value not in known]
-            if unknown:
-                path = labels.meta.get("filename_or_obj", key) if isinstance(labels, MetaTensor) else key
-                raise ValueError(
-                    f"{path}: label values {[f'{v:g}' for v in unknown]} are not of the convention '{name}', "
-                    f"expected {sorted(known)}"
-                )
+            refuse_unknown(labels, key, found.tolist(), known, name)
             numbers = torch.tensor([known[value] for value in found.tolist()], dtype=torch.uint8)[place]
             item[key] = convert_to_dst_type(numbers, labels, dtype=torch.uint8)[0]
         return item

@@ -37,8 +37,8 @@ def test_every_training_takes_the_handler(path, tmp_path):
     assert any("Checkpoints" in handler["_target_"] for handler in workflow.parser.get("train#handlers"))
     assert workflow.parser.get("train#trainer")["train_handlers"] == "@train::handlers"
     options = plain_options(json.loads(next(tmp_path.glob("config_*.json")).read_text()))
-    assert {"seed", "max_epochs", "output_dir"} <= options.keys()
-    assert any(name.endswith("learning_rate") for name in options)
+    rate = "diffusion_learning_rate" if path.stem == "train_diffusion" else "learning_rate"
+    assert {"seed", "max_epochs", rate, "output_dir"} <= options.keys()
 
 
 def test_params_scores_and_artefacts_reach_a_local_database(brats_dir, tmp_path):

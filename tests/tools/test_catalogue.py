@@ -83,7 +83,8 @@ def test_a_page_has_scores_commands_checksum_and_card(site, name):
     for key, value in metrics["scores"].items():
         assert re.search(rf"{re.escape(key)}</td>.*?{value['mean']:.3f}</td>.*?>{value['n']}</td>", text), key
     assert metrics["data"] in text and SHA256 in text and f"hash_val='{SHA256}'" in text
-    assert re.search(rf"monai.bundle run --config_file bundles/{name}/configs/inference.yaml .*--output_dir OUT", text)
+    given = '--prompt "pneumonia." --number 8' if bundles.is_generator(bundles.folder(name)) else "--dataset_dir DIR"
+    assert f"bundles/{name}/configs/inference.yaml {given} --output_dir OUT" in text
     assert "<table>" in text[text.index('class="card"') :] and "](" not in text[text.index('class="card"') :]
 
 

@@ -15,7 +15,10 @@ from tqdm import tqdm
 from shared.data.prompts import report_sentences
 from shared.errors import InputError
 from shared.paths import atomic_write
-from shared.transforms import LoadFilmd
+
+from .nih import check
+
+__all__ = ["NEEDS", "check", "describe", "read", "resized"]
 
 NEEDS = "sentences"  # the key that training needs of a case
 METADATA, SPLIT_TABLE = "mimic-cxr-2.0.0-metadata.csv", "mimic-cxr-2.0.0-split.csv"
@@ -74,17 +77,6 @@ def _rows(root: Path, name: str, columns: Sequence[str]) -> Iterator[dict[str, s
         if missing:
             raise InputError(f"{path}: no column {', '.join(missing)}; found {', '.join(reader.fieldnames or ())}")
         yield from reader
-
-
-def check(item: dict) -> tuple[list[str], None]:
-    """Read a film; the problems found, and nothing else."""
-    if "problem" in item:
-        return [item["problem"]], None
-    try:
-        LoadFilmd()(item)
-    except ValueError as error:
-        return [str(error)], None
-    return [], None
 
 
 def describe(cases: Sequence[dict], findings: Sequence[None]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from shared.data import find_cases
 from shared.transforms import LoadCased, check_image, check_same_grid
+
+from .brats import describe
+
+__all__ = ["NEEDS", "check", "describe", "read"]
 
 NEEDS = "label"  # the key that training needs of a case
 ENDINGS = {"t1": ["t1"], "t1_ir": ["t1_ir"], "flair": ["t2_flair", "flair"]}
@@ -70,9 +73,3 @@ def check(item: dict) -> tuple[list[str], Counter]:
         except ValueError as error:
             problems.append(str(error))
     return problems, counts
-
-
-def describe(cases: Sequence[dict], counts: Sequence[Counter]) -> str:
-    """In how many of some cases each label value occurs, for a line of text; `counts` is what `check` found in each."""
-    present = Counter(value for count in counts for value in count if value)
-    return "label values (cases) " + ", ".join(f"{value:g} ({number})" for value, number in sorted(present.items()))
