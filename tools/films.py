@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.data.dicom import film_dataset
+from shared.data.dicom import film_dataset, save_film
 from shared.paths import atomic_write
 
 SYNTAXES = {  # name: what GDCM calls it, transfer syntax
@@ -57,7 +57,7 @@ def write_film(
     if syntax != "raw":
         _compress(film, syntax)
     with atomic_write(path) as temporary:
-        film.save_as(temporary, enforce_file_format=True)
+        save_film(film, temporary)
 
 
 def write_slice(
@@ -110,7 +110,7 @@ def _compress(film, syntax: str) -> None:
     change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, SYNTAXES[syntax][0])))
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "film.dcm")
-        film.save_as(path, enforce_file_format=True)
+        save_film(film, path)
         reader.SetFileName(path)
         done = reader.Read()
         if done:

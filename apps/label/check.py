@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import socket
 import subprocess
 import sys
@@ -155,7 +156,9 @@ def check_bundle(url: str, name: str, folder: Path, pairs: list[tuple[Path, Path
     for scan, label in pairs:
         with label.open("rb") as file:
             where = {"image": scan.name.split(".")[0], "tag": "final"}
-            answer(requests.put(f"{url}/datastore/label", params=where, files={"label": (label.name, file)}))
+            # as a viewer does it, with the names of what is outlined
+            info = {"params": json.dumps({"label_info": [{"name": key, "idx": value} for key, value in labels.items()]})}
+            answer(requests.put(f"{url}/datastore/label", params=where, data=info, files={"label": (label.name, file)}))
         saved = requests.get(f"{url}/datastore/label", params={"label": where["image"], "tag": "final"})
         (folder / "saved.nii.gz").write_bytes(answer(saved).content)
         check_grid(nib.load(folder / "saved.nii.gz"), scan, f"{name}, saved label of {scan.name}")

@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ if not torch.cuda.is_available():
 
 import monailabel  # noqa: E402
 from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
+from monailabel.interfaces.datastore import DefaultLabelTag  # noqa: E402
 from monailabel.tasks.activelearning.first import First  # noqa: E402
 from monailabel.tasks.activelearning.random import Random  # noqa: E402
 from monailabel.tasks.infer.bundle import BundleConstants, BundleInferTask  # noqa: E402
@@ -113,19 +115,28 @@ class Infer(BundleInferTask):
 
 
 class Train(BundleTrainTask):
-    """A bundle's training on the scans that have labels. Weights and logs go to `folder`; the bundle stays as it is."""
+    """A bundle's training on the scans with `labels`, its structures. Weights and logs go to `folder`, not into it."""
 
-    def __init__(self, bundle: Path, conf: dict, folder: Path):
+    def __init__(self, bundle: Path, conf: dict, folder: Path, labels: Iterable[str]):
         super().__init__(str(bundle), conf)
-        self.more, self.folder = channel_order(bundle), folder
+        self.more, self.folder, self.labels = channel_order(bundle), folder, set(labels)
         convention = metadata(bundle).get("label_convention")  # what the values of the bundle's own label maps mean
         self.more |= {"convention": convention} if convention else {}
 
     def _fetch_datalist(self, request, datastore):
-        items = super()._fetch_datalist(request, datastore)
+        items = []
+        for item in super()._fetch_datalist(request, datastore):
+            case = Path(item["image"]).name.split(".")[0]
+            named = datastore.get_label_info(case, DefaultLabelTag.FINAL).get("label_info") or []
+            # viewers save the names of what was outlined; labels of another bundle's structures are not for this one
+            if not named or self.labels & {part["name"] for part in named}:
+                items.append({**item, **self.more, "case": case})
         if len(items) < 2:
-            raise ValueError(f"{len(items)} scans have labels, expected at least two: one to train on, one to validate with")
-        return [{**item, **self.more, "case": Path(item["image"]).name.split(".")[0]} for item in items]
+            raise ValueError(
+                f"{len(items)} scans have labels of {', '.join(sorted(self.labels))}, "
+                "expected at least two: one to train on, one to validate with"
+            )
+        return items
 
     def _load_checkpoint(self, model_pytorch, pretrained, train_handlers):
         trained = self.folder / "model.pt"
@@ -170,7 +181,10 @@ class Zoo(MONAILabelApp):
         return {name: Infer(bundle, self.conf, self.trained / name / "model.pt") for name, bundle in self.bundles.items()}
 
     def init_trainers(self):
-        return {name: Train(bundle, self.conf, self.trained / name) for name, bundle in self.bundles.items()}
+        return {
+            name: Train(bundle, self.conf, self.trained / name, self._infers[name].labels)
+            for name, bundle in self.bundles.items()
+        }
 
     def init_strategies(self):
         return {"random": Random(), "first": First()}

@@ -26,7 +26,7 @@ def film_dataset(path: str | os.PathLike, pixels: np.ndarray, uid: str, sop_clas
     meta.MediaStorageSOPClassUID = sop_class
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[uid])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    film = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False)
     film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     film.PhotometricInterpretation, film.SamplesPerPixel = "MONOCHROME2", 1
     film.Rows, film.Columns = pixels.shape
@@ -37,6 +37,14 @@ def film_dataset(path: str | os.PathLike, pixels: np.ndarray, uid: str, sop_clas
     film.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
     film["PixelData"].VR = "OW" if film.BitsAllocated > 8 else "OB"
     return film
+
+
+def save_film(film, path: str | os.PathLike) -> None:
+    """Write a dataset of `film_dataset` as a DICOM file, by pydicom 3 or by 2, which MONAI Label needs."""
+    import pydicom
+
+    new = int(pydicom.__version__.split(".")[0]) >= 3
+    film.save_as(path, **({"enforce_file_format": True} if new else {"write_like_original": False}))
 
 
 def write_synthetic(path: Path, pixels: np.ndarray, name: str, what: str, how: str) -> None:
@@ -64,4 +72,4 @@ def write_synthetic(path: Path, pixels: np.ndarray, name: str, what: str, how: s
     film.SpecificCharacterSet = "ISO_IR 192"  # UTF-8: the prompt may hold any letter
     film.DerivationDescription, film.ImageComments = what, f"{what}: {how}"[:10240]
     with atomic_write(path) as temporary:
-        film.save_as(temporary, enforce_file_format=True)
+        save_film(film, temporary)

@@ -83,7 +83,10 @@ def series_affine(headers: Sequence) -> np.ndarray:
 
 def slice_values(header) -> np.ndarray:
     """Pixels of a header after its modality transformation, float32 (rows, columns)."""
-    from pydicom.pixels import apply_modality_lut
+    try:
+        from pydicom.pixels import apply_modality_lut
+    except ImportError:  # pydicom 2, which MONAI Label needs
+        from pydicom.pixel_data_handlers import apply_modality_lut
 
     return np.asarray(apply_modality_lut(decoded(header, header.filename), header), dtype=np.float32)
 
