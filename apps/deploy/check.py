@@ -1,8 +1,8 @@
 """Try the app: synthetic DICOM in, the whole graph on the CPU, its result compared with the bundle run by itself.
 
-A bundle that segments gets oblique series; the voxels of the DICOM SEG must be what the bundle makes of the same series, turned
-into NIfTI by ITK if it cannot read series itself, but for one in a thousand. One that classifies gets a film. `make test-deploy`
-runs it.
+A bundle that segments gets oblique series; the voxels of the DICOM SEG must be what the bundle makes of the same series,
+turned into NIfTI by ITK if it cannot read series itself, but for one in a thousand. One that classifies gets a film.
+`make test-deploy` runs it.
 """
 
 from __future__ import annotations

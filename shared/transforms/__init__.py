@@ -6,7 +6,7 @@ from .contrast import RandGhostd, RandTissueContrastd
 from .crop import RandShareCropd
 from .degrade import Degraded, RandDegraded, RandStrippedd
 from .film import Clahed, FitFilmd, LoadFilmd, ResampleFilmd, SquareFilmd
-from .head import CropHeadd, SmoothForSpacingd, head_box
+from .head import CropHeadd, HeadGridd, SmoothForSpacingd, SmoothMmd, head_box
 from .load import LoadCased, check_image, check_same_grid
 from .person import PersonToLabeld, SplitPersond
 from .perturb import Perturbd
@@ -38,6 +38,7 @@ __all__ = [
     "FitFilmd",
     "FixedHeadd",
     "GroupLabelsd",
+    "HeadGridd",
     "LabelsToClassesd",
     "LabelsToRegionsd",
     "LoadCased",
@@ -71,6 +72,7 @@ __all__ = [
     "ScoreSuperResolutiond",
     "ScoreVelocityd",
     "SmoothForSpacingd",
+    "SmoothMmd",
     "SmoothSlicesd",
     "SplitPersond",
     "SquareFilmd",
