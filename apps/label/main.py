@@ -115,7 +115,7 @@ class Infer(BundleInferTask):
 
 
 class Train(BundleTrainTask):
-    """A bundle's training on the scans with `labels`, its structures. Weights and logs go to `folder`, not into it."""
+    """A bundle's training on scans with labels of its structures. Weights and logs go to `folder`; the bundle keeps its own."""
 
     def __init__(self, bundle: Path, conf: dict, folder: Path, labels: Iterable[str]):
         super().__init__(str(bundle), conf)

@@ -110,6 +110,7 @@ class HeadGridd(MapTransform):
     The box has the patient's axes (RAS), so an oblique slab is turned back; it is centred left-right and front-back on the head
     to a fraction of a voxel, its upper side above the top of the head. So one head that is stored on two grids comes to lie on
     the same voxels, whose phase otherwise changes what a network says. What the image lacks is filled with zeros, which is air.
+    Where voxels become larger, smooth the image first (`SmoothMmd`).
 
     Args:
         keys: images (C, H, W, D) with affine; the first channel of the first one decides where the box is.
