@@ -227,15 +227,17 @@ def ages_of(images: dict[str, nib.Nifti1Image], folder) -> dict[str, float]:
 def test_the_same_head_stored_otherwise_has_the_same_age(tmp_path):
     folder = REAL_IMAGES / "ixi_2mm"
     with (folder / "participants.csv").open() as file:
-        files = [row["t1"] for row in csv.DictReader(file)][:60:20]
+        files = [row["t1"] for row in csv.DictReader(file)][::4]
     images = {}
     for number, name in enumerate(files):
         image = nib.load(folder / name)
         for change, other in {"plain": image, **stored_otherwise(image)}.items():
             images[f"head{number}_{change}"] = other
     ages = ages_of(images, tmp_path / "in")
-    for case, age in ages.items():
-        assert age == pytest.approx(ages[f"{case.split('_')[0]}_plain"], abs=0.5), case
+    for change in ("flipped", "rotated", "brighter", "finer", "oblique"):
+        years = [abs(ages[f"head{n}_{change}"] - ages[f"head{n}_plain"]) for n in range(len(files))]
+        print(f"{change}: {np.mean(years):.2f} years in the mean, {max(years):.2f} at most, {len(years)} heads")
+        assert max(years) <= 0.5, (change, years)
 
 
 def test_a_synthetic_head_stored_otherwise_has_the_same_age(tmp_path):
