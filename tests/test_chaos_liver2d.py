@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import nibabel as nib
@@ -186,6 +187,23 @@ def test_dicom_segmentation_reads_back_over_its_series(data, weights, tmp_path):
         assert np.array_equal(frame.astype(bool), value == labels[:, :, k].T)
         seen[number] += int(frame.sum())
     assert seen == {n: int((labels == ORGANS.index(names[n].lower().replace(" ", "_")) + 1).sum()) for n in names}
+
+
+def test_3d_slicers_reader_finds_the_dicom_segmentation_in_the_same_place(data, weights, tmp_path):
+    """dcmqi is what 3D Slicer opens DICOM segmentations with; it writes the slices from the first organ to the last."""
+    pytest.importorskip("highdicom", reason="the extra seg is not installed")
+    dcmqi = pytest.importorskip("dcmqi", reason="needs dcmqi, of the extra dev")
+    infer(patient(data) / "T1DUAL" / "DICOM_anon" / "InPhase", tmp_path, weights, dicom_seg=True, pictures=False)
+    to, source = ["--outputDirectory", str(tmp_path), "--outputType", "nii"], str(tmp_path / "InPhase_seg.dcm")
+    program = Path(dcmqi.__file__).parent / "bin" / "segimage2itkimage"
+    subprocess.run([program, "--inputDICOM", source, "--mergeSegments", *to], check=True)
+    ours, theirs = (nib.as_closest_canonical(nib.load(tmp_path / name)) for name in ("InPhase_seg.nii.gz", "1.nii.gz"))
+    labels, read = np.asarray(ours.dataobj), np.asarray(theirs.dataobj)
+    start = np.rint(np.linalg.inv(ours.affine) @ theirs.affine[:, 3])[:3].astype(int)
+    np.testing.assert_allclose(theirs.affine[:3, :3], ours.affine[:3, :3], atol=1e-4)
+    np.testing.assert_allclose((ours.affine @ [*start, 1])[:3], theirs.affine[:3, 3], atol=1e-3)  # mm
+    part = tuple(slice(s, s + n) for s, n in zip(start, read.shape, strict=True))
+    assert np.array_equal(labels[part], read) and (labels > 0).sum() == (read > 0).sum() > 100
 
 
 def test_without_highdicom_the_command_says_what_to_install(data, weights, tmp_path, monkeypatch):

@@ -45,6 +45,18 @@ def test_bfloat16_computes_in_bfloat16_and_returns_float32():
     assert 0 < (rough - exact).abs().max() < 0.05
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"avx512_f": True}, torch.float32)],
+)
+def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, capabilities, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    net = Spy()
+    with torch.no_grad():
+        PrecisionInferer(SimpleInferer(), "auto")(torch.randn(1, 1, 8, 8, 8), net)
+    assert net.types == [dtype]
+
+
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision is 'half', expected one of float32, bfloat16"):
+    with pytest.raises(ValueError, match="precision is 'half', expected one of auto, float32, bfloat16"):
         PrecisionInferer(SimpleInferer(), "half")
