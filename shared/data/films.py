@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..transforms.film import is_dicom, read_header
+from .film_files import is_dicom, read_header
 from .table import Row, read_table
 
 PICTURES = (".png", ".jpg", ".jpeg")

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from ..errors import InputError
-from ..transforms.film import is_dicom
 from .cases import NIFTI
+from .film_files import is_dicom
 
 
 def series_files(folder: str | os.PathLike) -> list[Path]:

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ..abdomen import MASK_VALUES, ORGAN_VALUES, ORGANS
-from .film import decoded, read_header, read_picture
+from ..data.film_files import decoded, read_header, read_picture
 from .load import LoadCased, check_image, check_same_grid
 
 TOLERANCE = 0.05  # by which gaps between slices may differ from each other, of a gap

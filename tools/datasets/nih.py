@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from shared.data.film_files import read_picture
 from shared.data.films import FIELDS as PERSON
 from shared.data.films import film_files, row_item
 from shared.data.table import Row, read_table
 from shared.errors import InputError
 from shared.transforms import LoadFilmd
-from shared.transforms.film import read_picture
 
 from ..films import write_film
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from shared.data.film_files import TAGS, read_header
 from shared.data.table import Row, read_table
 from shared.errors import InputError
-from shared.transforms.film import TAGS, read_header
 
 from .nih import check, describe
 
