@@ -183,7 +183,9 @@ def main() -> None:
             (folder / name).mkdir()
         pairs = {name: make_scans(name, folder / name) for name in names}
         small = {
-            key: str(value) for name in names for key, value in bundles.metadata(name).get("benchmark_training", {}).items()
+            f"{name}.{key}": str(value)
+            for name in names
+            for key, value in bundles.metadata(name).get("benchmark_training", {}).items()
         }
         with server(names, folder / "server", **small) as url:
             for name in names:

@@ -79,9 +79,10 @@ def channel_order(bundle: Path) -> dict:
     return {"channels": config["channels_4d"]} if config.get("channels_4d") else {}
 
 
-def options(conf: dict, config: dict) -> dict:
-    """Those of the server's `--conf KEY VALUE` that are keys of a bundle's config, values read as YAML."""
-    return {key: yaml.safe_load(value) for key, value in conf.items() if key in config}
+def options(conf: dict, config: dict, name: str) -> dict:
+    """Those of the server's `--conf KEY VALUE` that are keys of a bundle's config, and before them those of `--conf NAME.KEY`."""
+    given = {**conf, **{key.removeprefix(f"{name}."): value for key, value in conf.items() if key.startswith(f"{name}.")}}
+    return {key: yaml.safe_load(value) for key, value in given.items() if key in config}
 
 
 class Constants(BundleConstants):
@@ -94,7 +95,7 @@ class Infer(BundleInferTask):
 
     def __init__(self, bundle: Path, conf: dict, trained: Path):
         super().__init__(str(bundle), conf, const=Constants(), type="segmentation")
-        self.bundle_config.config.update(options(conf, self.bundle_config.config))
+        self.bundle_config.config.update(options(conf, self.bundle_config.config, bundle.name))
         self.channels = channel_order(bundle)
         self.path.append(str(trained))  # the last one that is there counts
         self._config.pop("model_filename")  # would always be the shipped one
@@ -119,7 +120,7 @@ class Train(BundleTrainTask):
 
     def __init__(self, bundle: Path, conf: dict, folder: Path, labels: Iterable[str]):
         super().__init__(str(bundle), conf)
-        self.more, self.folder, self.labels = channel_order(bundle), folder, set(labels)
+        self.name, self.more, self.folder, self.labels = bundle.name, channel_order(bundle), folder, set(labels)
         convention = metadata(bundle).get("label_convention")  # what the values of the bundle's own label maps mean
         self.more |= {"convention": convention} if convention else {}
 
@@ -144,7 +145,7 @@ class Train(BundleTrainTask):
             super()._load_checkpoint(str(trained) if trained.is_file() else model_pytorch, pretrained, train_handlers)
 
     def _update_overrides(self, overrides):
-        overrides.update(options(self.conf, self.bundle_config.config))
+        overrides.update(options(self.conf, self.bundle_config.config, self.name))
         overrides["output_dir"] = str(self.folder)
         overrides["max_epochs"] = overrides["train#trainer#max_epochs"]  # the learning rate's schedule follows it
         # the best weights are kept when validation has told them, which must happen before the end
@@ -156,7 +157,8 @@ class Train(BundleTrainTask):
 class Zoo(MONAILabelApp):
     """Every segmentation bundle of the checkout, or those that `--conf models` names (names, folders, zips; commas between).
 
-    `--conf model_dir` is where trained weights and unpacked zips lie; any other `--conf` is an option of the bundles.
+    `--conf model_dir` is where trained weights and unpacked zips lie; any other `--conf` is an option of the
+    bundles, `--conf NAME.KEY VALUE` of one of them.
     """
 
     def __init__(self, app_dir: str, studies: str, conf: dict):
