@@ -80,7 +80,7 @@ def channel_order(bundle: Path) -> dict:
 
 
 def options(conf: dict, config: dict, name: str) -> dict:
-    """Those of the server's `--conf KEY VALUE` that are keys of a bundle's config; those of `--conf NAME.KEY` count before them."""
+    """Those of the server's `--conf KEY VALUE` that are keys of a bundle's config; those of `--conf NAME.KEY` count first."""
     given = {**conf, **{key.removeprefix(f"{name}."): value for key, value in conf.items() if key.startswith(f"{name}.")}}
     return {key: yaml.safe_load(value) for key, value in given.items() if key in config}
 
