@@ -9,6 +9,8 @@ from pathlib import Path
 import ignite.distributed as idist
 import torch
 from monai.data import DistributedWeightedRandomSampler
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler, RandomSampler, Sampler, WeightedRandomSampler
 
 
@@ -51,6 +53,14 @@ def share(dataset: Sized, idle: bool = False) -> range:
     idist.barrier()
     cases = range(len(dataset))
     return cases[idist.get_rank() :: idist.get_world_size()] or (cases[:0] if idle else cases)
+
+
+def joined(module: nn.Module) -> nn.Module:
+    """A second network of a training, such as a critic, whose gradients several processes average; alone, the module itself.
+
+    It may run several times before one backward pass, so its buffers stay those of each process.
+    """
+    return module if idist.get_world_size() == 1 else DistributedDataParallel(module, broadcast_buffers=False)
 
 
 def everyones(own: list) -> list:

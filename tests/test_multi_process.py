@@ -21,6 +21,7 @@ from shared import distributed
 from shared.handlers import EpochSeed
 from shared.handlers.case_table import read_rows
 from tools.phantoms.ixi import ixi
+from tools.phantoms.mimic_cxr import mimic_cxr
 from tools.prepare import prepare
 
 from .conftest import REPOSITORY, SMALL, SMALL_HEADS, config
@@ -166,6 +167,21 @@ def test_two_processes_fit_ages_to_the_heads_of_both(tmp_path):
     assert list(found) == list(expected) and len(expected) == 1
     for case, row in expected.items():
         assert float(found[case]["age_pred"]) == pytest.approx(float(row["age_pred"]), abs=0.05)
+
+
+def test_two_processes_train_one_critic(tmp_path):
+    """Stage 1 of cxr_ldm has a second network, whose gradients are averaged, too."""
+    mimic_cxr(str(tmp_path / "films"), cases=12, seed=2, size=64)
+    prepare("mimic_cxr", str(tmp_path / "films"), workers=1)
+    (tmp_path / "save.yaml").write_text(f"+run:\n- $torch.save(@critic.state_dict(), '{tmp_path}/rank%d.pt' % @rank)\n")
+    sizes = {"image_size": 64, "ssim_kernel": 3, "autoencoder_channels": "[8,8,8,8]", "critic_channels": 4}
+    options = {**sizes, "dataset_dir": tmp_path / "films", "output_dir": tmp_path / "out", "critic_from": 0, "max_epochs": 1}
+    files = [config("train_autoencoder", "cxr_ldm"), str(tmp_path / "save.yaml")]
+    code, console = torchrun_to_the_end(files, {**options, "val_interval": 1, "films_per_batch": 2})
+    assert code == 0, console
+    first, second = (state(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    weights = [key for key in first if "running" not in key]  # those statistics are each process's own
+    assert weights and all(torch.equal(first[key], second[key]) for key in weights)
 
 
 def test_three_cases_are_scored_once_by_two_processes(dataset, small_weights, tmp_path):
