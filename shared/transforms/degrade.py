@@ -60,8 +60,8 @@ class RandStrippedd(RandomizableTransform, MapTransform):
     The label map is widened by 0 to 2 voxels. Items without one stay as they are.
 
     Args:
-        keys: images (1, H, W, D).
-        label_key: label map on the same grid, above 0 in the brain; the item loses it, since it does not move with the image.
+        keys: images (C, H, W, D).
+        label_key: label map (1, H, W, D) on the same grid, above 0 in the brain.
         prob: share of the images.
     """
 
@@ -74,7 +74,7 @@ class RandStrippedd(RandomizableTransform, MapTransform):
         item = dict(data)
         self.randomize(None)
         wider = self.R.randint(3)
-        labels = item.pop(self.label_key, None)
+        labels = item.get(self.label_key)
         if labels is not None and self._do_transform:
             brain = labels[0].numpy(force=True) > 0
             brain = ndimage.binary_dilation(brain, iterations=wider) if wider else brain
