@@ -10,16 +10,22 @@ BLOCK = re.compile(r"(?:^(?: {4}.*)?\n)*^ {4}.*$", re.MULTILINE)
 PROGRAMS = ("python", "torchrun", "make", "pip", "sha256sum", "monailabel", "apt-get", "hf")
 
 
-def commands(text: str) -> list[str]:
-    """Every shell command in the indented blocks of a page, on one line each; comments and other code are left out."""
+def command_blocks(text: str) -> list[list[str]]:
+    """The shell commands in each indented block of a page, on one line each; comments and other code are left out."""
     found = []
     for block in BLOCK.findall(text):
-        joined = re.sub(r"\\\n\s*", "", block)
+        joined, lines = re.sub(r"\\\n\s*", "", block), []
         for line in (line.strip() for line in joined.splitlines()):
             line = re.split(r"\s+# ", line)[0]
             if line.split(" ")[0].split("/")[-1] in PROGRAMS:
-                found += re.split(r"\s+&&\s+", line)
+                lines += re.split(r"\s+&&\s+", line)
+        found.append(lines)
     return found
+
+
+def commands(text: str) -> list[str]:
+    """All of these commands."""
+    return [command for block in command_blocks(text) for command in block]
 
 
 def words(command: str) -> list[str]:
@@ -37,10 +43,26 @@ NOT_RUN = {
     r".*trt_export": "needs TensorRT, as the page says",
     r"python -m tools baseline registration": "needs the extra 'ants'",
     r"python apps/|monailabel ": "needs an environment of its own: make test-label, make test-deploy",
+    r".*--against voxelmorph": "needs the package voxelmorph, as the page says",
+    r".*--dataset_dir totalsegmentator": "needs the scans of TotalSegmentator's repository",
 }
-STAND_INS = {"nih": "rsna"}  # datasets without a synthetic twin, and another that the same bundle takes
-SMALL = {"--max_epochs": "1", "--val_interval": "1", "--runs": "1", "--workers": "0"}
-MOST_CASES = 10
+# What a page's words become where only its author has what they name: a dataset without a synthetic twin becomes another that
+# the same bundle takes, weights of an earlier training become those that are shipped
+STAND_INS = {
+    "brats_seg3d": {"FIRST": "bundles/brats_seg3d/models/model.pt"},
+    "chaos_liver2d": {"runs/stage3/model.pt": "bundles/chaos_liver2d/models/model.pt"},
+    "cxr_ldm": {"nih": "mimic_cxr", "hannover": "mimic_cxr"},
+    "ixi_superres": {"DIR/train.json": "DIR/datalist.json", "runs/x4b/model.pt": "bundles/ixi_superres/models/model_x4.pt"},
+    "rsna_pneumonia_cls": {"nih": "rsna"},
+}
+FOLDERS = {"HEADS": "ixi", "NIH": "mimic_cxr", "HANNOVER": "mimic_cxr", "DIR2": "mimic_cxr"}  # pages call datasets so
+TWINS = {"heads": "ixi"}  # datasets whose synthetic twin has another name
+# options whose files have no synthetic twin: a dataset's films as DICOM, scans outlined by TotalSegmentator
+LEFT_OUT = re.compile(r' --(dicom DIR\S*|anatomy "example_[^"]*")')
+SMALL = {"--max_epochs": "1", "--val_interval": "1", "--runs": "1", "--workers": "0", "--folds": "2"}
+SMALL_TRAINING = {"max_epochs": 1, "val_interval": 1, "workers": 0, "views": 1}
+MOST_CASES = {"brats": 6, "chaos": 6, "rsna": 20}  # of these datasets; of others 10
+MOST_FILMS = 4
 
 
 def reason_not_to_run(command: str) -> str | None:
@@ -50,31 +72,38 @@ def reason_not_to_run(command: str) -> str | None:
     return next((reason for pattern, reason in NOT_RUN.items() if re.match(pattern, command)), None)
 
 
-def dataset_of(command: str) -> str | None:
+def dataset_of(command: str, page: str) -> str | None:
     """The dataset that a command prepares or makes up in DIR, None for other commands."""
-    match = re.match(r"python -m tools (?:prepare|phantom) (\w+)", command)
-    return STAND_INS.get(match[1], match[1]) if match else None
+    match = re.match(r"python -m tools (?:prepare|phantom) (\w+) DIR\b", command)
+    return STAND_INS.get(page, {}).get(match[1], match[1]) if match else None
 
 
-def shortened(command: str, keys: set[str], training: dict[str, object]) -> list[str]:
-    """A command's words with fewer cases and epochs.
+def most_cases(dataset: str) -> int:
+    """How many cases of a dataset are enough."""
+    return MOST_CASES.get(dataset, 10)
+
+
+def shortened(command: str, page: str, keys: set[str], training: dict[str, object]) -> list[str]:
+    """A command's words with fewer cases and epochs, and smaller patches.
 
     Args:
         command: as the page has it.
+        page: the page.
         keys: of the configs that it runs.
         training: small settings for training.
     """
-    parts = [STAND_INS.get(word, word) for word in words(command)]
-    if "--dicom" in parts:  # of a dataset that has no synthetic twin
-        at = parts.index("--dicom")
-        del parts[at : at + 2]
+    parts = [STAND_INS.get(page, {}).get(word, word) for word in words(LEFT_OUT.sub("", command))]
     for at, word in enumerate(parts[:-1]):
         if word in SMALL:
             parts[at + 1] = SMALL[word]
-        elif word == "--cases":
-            parts[at + 1] = str(min(int(parts[at + 1]), MOST_CASES))
+        elif word in ("--cases", "--number"):
+            most = MOST_FILMS if word == "--number" else most_cases(parts[4])
+            parts[at + 1] = str(min(int(parts[at + 1]), most))
     trains = "max_epochs" in keys
-    for key, value in {"max_epochs": 1, "val_interval": 1, "workers": 0, **training}.items() if trains else ():
-        if f"--{key}" not in parts and key in keys:
-            parts += [f"--{key}", str(value).replace(" ", "")]
+    for key, value in {**SMALL_TRAINING, **training}.items() if trains else ():
+        option, text = f"--{key}", str(value).replace(" ", "")
+        if option in parts:
+            parts[parts.index(option) + 1] = text
+        elif key in keys:
+            parts += [option, text]
     return parts

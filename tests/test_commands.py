@@ -22,7 +22,7 @@ from tools import bundles, pack
 from tools.phantom import phantom
 from tools.prepare import prepare
 
-from .commands import commands, dataset_of, reason_not_to_run, shortened, words
+from .commands import FOLDERS, TWINS, command_blocks, commands, dataset_of, most_cases, reason_not_to_run, shortened, words
 from .conftest import REPOSITORY
 
 NAMES = bundles.names()
@@ -31,6 +31,7 @@ PAGES = {
     "elsewhere": REPOSITORY / "docs" / "elsewhere.md",
     **{name: bundles.folder(name) / "docs" / "README.md" for name in NAMES},
 }
+TOOLS, MAKES_DATA = "python -m tools ", re.compile("python -m tools (prepare|phantom) ")
 COPIED = ("bundles", "shared", "tools", "docs", "README.md", "CHANGELOG.md", "pyproject.toml", "requirements.txt")
 
 
@@ -44,7 +45,7 @@ def config_files(parts: list[str]) -> list[str]:
         value = parts[parts.index("--config_file") + 1]
         return ast.literal_eval(value) if value.startswith("[") else [value]
     if parts[1:4] in (["-m", "tools", "evaluate"], ["-m", "tools", "crossvalidate"]):
-        return [f"bundles/{parts[4]}/configs/train.yaml"]
+        return [f"bundles/{parts[4]}/configs/{name}.yaml" for name in bundles.trainings(bundles.folder(parts[4]))]
     return []
 
 
@@ -76,10 +77,11 @@ def test_every_option_of_every_command_exists(page):
 
 def small_dataset(dataset: str, folder: Path) -> None:
     """A synthetic dataset, prepared where there is a `prepare` for it."""
+    twin = TWINS.get(dataset, dataset)
     demos = [bundles.metadata(name)["demo"] for name in NAMES]
-    demo = next((dict(demo) for demo in demos if demo.get("phantom") == dataset), {})
+    demo = next((dict(demo) for demo in demos if demo.get("phantom") == twin), {})
     demo.pop("phantom", None)
-    phantom[dataset](str(folder), **{**demo, "cases": 20 if dataset == "rsna" else 10})
+    phantom[twin](str(folder), **{**demo, "cases": most_cases(dataset)})
     if (REPOSITORY / "tools" / "datasets" / f"{dataset}.py").is_file():
         prepare(dataset, str(folder))
 
@@ -89,10 +91,10 @@ def default_dataset(page: str) -> str | None:
     return bundles.metadata(name)["demo"].get("phantom")
 
 
-def run(parts: list[str], folder: Path) -> subprocess.CompletedProcess:
-    """Run a command in a folder, without any other checkout on the path."""
+def run(parts: list[str], folder: Path, path: str = "") -> subprocess.CompletedProcess:
+    """Run a command in a folder, without any other checkout on the path than the one that is given."""
     program = [sys.executable] if parts[0] == "python" else [sys.executable, "-m", "torch.distributed.run"]
-    environment = {**os.environ, "PYTHONPATH": ""}
+    environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run([*program, *parts[1:]], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -118,42 +120,60 @@ class Book:
     """Runs the commands of a page one after the other, as a reader would."""
 
     def __init__(self, page: str, root: Path, tmp_path: Path):
-        self.root, self.tmp_path, self.failures = root, tmp_path, []
+        self.page, self.root, self.tmp_path, self.failures = page, root, tmp_path, []
+        self.packed = not (root / "tools").is_dir()
         self.training = bundles.metadata(page).get("benchmark_training", {}) if page in NAMES else {"patch_size": [32, 32, 32]}
         self.outputs = 0
-        self.directory = tmp_path / "none"
-        if default_dataset(page):
-            self.use(default_dataset(page))
+        (tmp_path / "prompts.txt").write_text("pneumonia.\nno finding.\n")
+        dataset = default_dataset(page)
+        self.usual = self.filled(dataset) if dataset else tmp_path / "none"
 
-    def use(self, dataset: str, fresh: bool = False) -> None:
-        """Let DIR be a dataset; a fresh folder is filled by the command itself."""
-        self.directory = self.tmp_path / f"{dataset}{'_fresh' * fresh}"
-        if fresh:
-            shutil.rmtree(self.directory, ignore_errors=True)
-        elif not self.directory.is_dir():
-            small_dataset(dataset, self.directory)
+    def filled(self, dataset: str) -> Path:
+        """A folder with that dataset."""
+        folder = self.tmp_path / dataset
+        if not folder.is_dir():
+            small_dataset(dataset, folder)
+        return folder
+
+    def place(self, word: str) -> str:
+        """What a word of the page stands for."""
+        if word == "OUT":
+            return str(self.tmp_path / f"out{self.outputs}")
+        if word == "FILE":
+            return str(self.tmp_path / "prompts.txt")
+        return str(self.directory if word == "DIR" else self.filled(FOLDERS[word]))
+
+    def follow(self, block: list[str]) -> None:
+        """Run the commands of a block. DIR stays what they prepare, but what they make up in it is for themselves alone."""
+        self.made, self.directory = None, self.usual
+        for command in block:
+            self.do(command)
 
     def do(self, command: str) -> None:
         reason = reason_not_to_run(command)
         if reason:
             print(f"not run: {command} ({reason})")
             return
-        dataset = dataset_of(command)
-        makes = " phantom " in command
-        if dataset and not (self.directory.name == f"{dataset}_fresh" and not makes):
-            self.use(dataset, fresh=makes)
+        dataset = dataset_of(command, self.page)
+        if dataset and " phantom " in command:  # which fills a fresh folder
+            self.made, self.directory = dataset, self.tmp_path / f"{dataset}_fresh"
+            shutil.rmtree(self.directory, ignore_errors=True)
+        elif dataset and dataset != self.made:
+            self.usual = self.directory = self.filled(dataset)
         keys = set()
         for file in config_files(words(command)):
             keys |= ConfigParser.load_config_file(self.root / file).keys()
         if "max_epochs" in keys:
             for path in self.root.glob("runs/**/last.pt"):
                 path.unlink()
-        if " --dataset_dir DIR --output_dir OUT" in command or " OUT" in command and "OUT/" not in command:
+        parts = shortened(command, self.page, keys, self.training)
+        if "--output_dir OUT " in f"{command} ":
             self.outputs += 1
-        places = {"DIR": str(self.directory), "OUT": str(self.tmp_path / f"out{self.outputs}")}
-        parts = [re.sub(r"\b(DIR|OUT)\b", lambda m: places[m[1]], word) for word in shortened(command, keys, self.training)]
+        if self.packed:
+            parts = [word.replace(f"bundles/{self.page}/", "") for word in parts]
+        parts = [re.sub(rf"\b(DIR|OUT|FILE|{'|'.join(FOLDERS)})\b", lambda m: self.place(m[1]), word) for word in parts]
         start = time.perf_counter()
-        done = run(parts, self.root)
+        done = run(parts, self.root, str(REPOSITORY) if self.packed and TOOLS in command else "")
         print(f"{time.perf_counter() - start:6.1f} s, exit code {done.returncode}: {command}", flush=True)
         if done.returncode:
             self.failures.append(f"{' '.join(parts)}\n{(done.stdout + done.stderr)[-3000:]}")
@@ -169,8 +189,8 @@ def test_all_commands_run_in_the_repository(page, tmp_path):
         unwanted = shutil.ignore_patterns("__pycache__")
         shutil.copytree(source, root / name, ignore=unwanted) if source.is_dir() else shutil.copy(source, root / name)
     book = Book(page, root, tmp_path)
-    for command in page_commands(page):
-        book.do(command)
+    for block in command_blocks(PAGES[page].read_text()):
+        book.follow(block)
     assert not book.failures, "\n\n".join(book.failures)
 
 
@@ -181,7 +201,7 @@ def test_all_commands_run_in_the_packed_bundle(page, tmp_path):
     pack.lay_out(bundles.folder(page), packed)
     (tmp_path / "work").mkdir()
     book = Book(page, packed, tmp_path / "work")
-    for command in commands((packed / "docs" / "README.md").read_text()):
-        if " -m tools " not in command:  # belongs to the repository, which the card says
-            book.do(command)
+    for block in command_blocks((packed / "docs" / "README.md").read_text()):
+        # tools belong to the repository, which the card says, but data must be made up
+        book.follow([command for command in block if TOOLS not in command or MAKES_DATA.match(command)])
     assert not book.failures, "\n\n".join(book.failures)
