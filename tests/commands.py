@@ -60,9 +60,10 @@ TWINS = {"heads": "ixi"}  # datasets whose synthetic twin has another name
 # options whose files have no synthetic twin: a dataset's films as DICOM, scans outlined by TotalSegmentator
 LEFT_OUT = re.compile(r' --(dicom DIR\S*|anatomy "example_[^"]*")')
 SMALL = {"--max_epochs": "1", "--val_interval": "1", "--runs": "1", "--workers": "0", "--folds": "2"}
-SMALL_TRAINING = {"max_epochs": 1, "val_interval": 1, "workers": 0, "views": 1}
-MOST_CASES = {"brats": 6, "chaos": 6, "rsna": 20}  # of these datasets; of others 10
+SMALL_TRAINING = {"max_epochs": 1, "val_interval": 1, "workers": 0, "views": 1, "patches_per_head": 1}
+MOST_CASES = {"abdomen": 4, "brats": 6, "chaos": 6, "heads": 6, "mrbrains": 4, "rsna": 20}  # of these datasets; of others 10
 MOST_FILMS = 4
+LARGEST_SHARE = 0.6  # of few cases for validation or testing, so that some are left to train on
 
 
 def reason_not_to_run(command: str) -> str | None:
@@ -99,6 +100,8 @@ def shortened(command: str, page: str, keys: set[str], training: dict[str, objec
         elif word in ("--cases", "--number"):
             most = MOST_FILMS if word == "--number" else most_cases(parts[4])
             parts[at + 1] = str(min(int(parts[at + 1]), most))
+        elif word in ("--validation", "--testing"):
+            parts[at + 1] = str(min(float(parts[at + 1]), LARGEST_SHARE))
     trains = "max_epochs" in keys
     for key, value in {**SMALL_TRAINING, **training}.items() if trains else ():
         option, text = f"--{key}", str(value).replace(" ", "")
