@@ -51,7 +51,12 @@ NOT_RUN = {
 STAND_INS = {
     "brats_seg3d": {"FIRST": "bundles/brats_seg3d/models/model.pt"},
     "chaos_liver2d": {"runs/stage3/model.pt": "bundles/chaos_liver2d/models/model.pt"},
-    "cxr_ldm": {"nih": "mimic_cxr", "hannover": "mimic_cxr"},
+    "cxr_ldm": {
+        "nih": "mimic_cxr",
+        "hannover": "mimic_cxr",
+        "FIRST": "bundles/cxr_ldm/models/autoencoder.pt",
+        "SECOND": "bundles/cxr_ldm/models/diffusion.pt",
+    },
     "ixi_superres": {"DIR/train.json": "DIR/datalist.json", "runs/x4b/model.pt": "bundles/ixi_superres/models/model_x4.pt"},
     "rsna_pneumonia_cls": {"nih": "rsna"},
 }
