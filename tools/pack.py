@@ -150,9 +150,13 @@ def packed_card(text: str, name: str, configs: list[str]) -> str:
 
     text = re.sub(r"(?<!!)\[([^\]]*)\]\(([^)\s:]+)\)", relink, text)
     text = text.replace(f"bundles/{name}/", "").replace("shared/configs/", "configs/")
-    text = re.sub(rf"\b({'|'.join(configs)})\.yaml\b", r"\1.json", text)
+    other = r"(bundles/\w+/configs/)?"  # of another bundle, which stays as it is in the repository
+    text = re.sub(rf"{other}\b({'|'.join(configs)})\.yaml\b", lambda m: m[0] if m[1] else f"{m[2]}.json", text)
     text = SHARED.sub(f"{name}_shared", text)
-    hint = "Commands run in this folder. `python -m tools` belongs to the repository that this bundle was packed from."
+    hint = (
+        "Commands run in this folder. `python -m tools`, and whatever names a file in `bundles`, belongs to the repository "
+        "that this bundle was packed from."
+    )
     return re.sub(r"\A(# .*\n)?", lambda title: f"{title[0]}\n> {hint}\n", text)
 
 

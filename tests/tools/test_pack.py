@@ -164,6 +164,8 @@ def test_the_card_speaks_of_the_packed_bundle(unzipped):
 def test_a_link_to_a_common_config_leads_to_the_packed_one():
     text = packed_card("[smoke](../../../shared/configs/smoke.yaml)", "name", ["smoke"])
     assert text.endswith("[smoke](../configs/smoke.json)")
+    text = packed_card("bundles/name/configs/train.yaml bundles/other/configs/train.yaml", "name", ["train"])
+    assert text.endswith("configs/train.json bundles/other/configs/train.yaml")
 
 
 @pytest.mark.parametrize(
