@@ -66,7 +66,7 @@ TWINS = {"heads": "ixi"}  # datasets whose synthetic twin has another name
 LEFT_OUT = re.compile(r' --(dicom DIR\S*|anatomy "example_[^"]*")')
 SMALL = {"--max_epochs": "1", "--val_interval": "1", "--runs": "1", "--workers": "0", "--folds": "2"}
 SMALL_TRAINING = {"max_epochs": 1, "val_interval": 1, "workers": 0, "views": 1, "patches_per_head": 1}
-MOST_CASES = {"abdomen": 4, "brats": 6, "chaos": 6, "heads": 6, "mrbrains": 4, "rsna": 20}  # of these datasets; of others 10
+MOST_CASES = {"abdomen": 4, "brats": 6, "chaos": 6, "heads": 6, "mrbrains": 4, "rsna": 60}  # of these datasets; of others 10
 MOST_FILMS = 4
 LARGEST_SHARE = 0.6  # of few cases for validation or testing, so that some are left to train on
 
