@@ -65,7 +65,8 @@ TWINS = {"heads": "ixi"}  # datasets whose synthetic twin has another name
 # options whose files have no synthetic twin: a dataset's films as DICOM, scans outlined by TotalSegmentator
 LEFT_OUT = re.compile(r' --(dicom DIR\S*|anatomy "example_[^"]*")')
 SMALL = {"--max_epochs": "1", "--val_interval": "1", "--runs": "1", "--workers": "0", "--folds": "2"}
-SMALL_TRAINING = {"max_epochs": 1, "val_interval": 1, "workers": 0, "views": 1, "patches_per_head": 1}
+SMALL_TRAINING = {"max_epochs": 1, "val_interval": 1, "workers": 0, "patches_per_head": 1}
+SMALLER = {"cxr_ldm": {"views": 1}}  # of single pages
 MOST_CASES = {"abdomen": 4, "brats": 6, "chaos": 6, "heads": 6, "mrbrains": 4, "rsna": 60}  # of these datasets; of others 10
 MOST_FILMS = 4
 LARGEST_SHARE = 0.6  # of few cases for validation or testing, so that some are left to train on
@@ -108,7 +109,7 @@ def shortened(command: str, page: str, keys: set[str], training: dict[str, objec
         elif word in ("--validation", "--testing"):
             parts[at + 1] = str(min(float(parts[at + 1]), LARGEST_SHARE))
     trains = "max_epochs" in keys
-    for key, value in {**SMALL_TRAINING, **training}.items() if trains else ():
+    for key, value in {**SMALL_TRAINING, **SMALLER.get(page, {}), **training}.items() if trains else ():
         option, text = f"--{key}", str(value).replace(" ", "")
         if option in parts:
             parts[parts.index(option) + 1] = text
