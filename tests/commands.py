@@ -57,6 +57,7 @@ STAND_INS = {
         "FIRST": "bundles/cxr_ldm/models/autoencoder.pt",
         "SECOND": "bundles/cxr_ldm/models/diffusion.pt",
     },
+    "ixi_cae": {"runs/cae_2/last.pt": "runs/cae_2/model.pt"},
     "ixi_superres": {"DIR/train.json": "DIR/datalist.json", "runs/x4b/model.pt": "bundles/ixi_superres/models/model_x4.pt"},
     "rsna_pneumonia_cls": {"nih": "rsna"},
 }
