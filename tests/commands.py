@@ -68,7 +68,8 @@ LEFT_OUT = re.compile(r' --(dicom DIR\S*|anatomy "example_[^"]*")')
 SMALL = {"--max_epochs": "1", "--val_interval": "1", "--runs": "1", "--workers": "0", "--folds": "2"}
 SMALL_TRAINING = {"max_epochs": 1, "val_interval": 1, "workers": 0, "patches_per_head": 1}
 SMALLER = {"cxr_ldm": {"views": 1}}  # of single pages
-MOST_CASES = {"abdomen": 4, "brats": 6, "chaos": 6, "heads": 6, "mrbrains": 4, "rsna": 60}  # of these datasets; of others 10
+# of these datasets, of others 10: pairs of heads and films with pneumonia are needed in every section
+MOST_CASES = {"abdomen": 4, "brats": 6, "chaos": 6, "heads": 6, "ixi": 20, "mrbrains": 4, "rsna": 60}
 MOST_FILMS = 4
 LARGEST_SHARE = 0.6  # of few cases for validation or testing, so that some are left to train on
 
