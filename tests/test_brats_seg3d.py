@@ -105,18 +105,23 @@ def test_evaluation_scores_every_test_case_and_bfloat16_agrees(brats_dir, small_
         assert float(rough[case][key]) == pytest.approx(float(exact[case][key]), abs=0.03)
 
 
-def test_evaluated_dice_is_that_of_the_saved_label_map_and_the_original_label(brats_dir, small_weights, tmp_path):
-    """Scored by hand from the files that inference writes: the two paths must tell the same."""
+@pytest.mark.parametrize("missing", [None, "t1ce", "flair"])
+def test_evaluated_dice_is_that_of_the_saved_label_map_and_the_original_label(missing, brats_dir, small_weights, tmp_path):
+    """Scored by hand from the files that inference writes: the two paths must tell the same, also without a sequence."""
     settings = {
         **TRAIN,
         "dataset_dir": str(brats_dir),
         "checkpoint": str(small_weights),
         "output_dir": str(tmp_path / "e"),
+        "change": f"no_{missing}" if missing else "none",
     }
-    run(config_file=[config("train"), config("evaluate")], **settings)
+    run(config_file=[config("train"), config("evaluate"), config("stability")], **settings)
     (case,) = _cases(brats_dir, "testing")
     source = brats_dir / "MICCAI_BraTS2020_TrainingData" / case
-    infer(source, tmp_path / "o", small_weights)
+    files = copy_case(source, tmp_path / "in")
+    if missing:
+        files[missing].unlink()
+    infer(tmp_path / "in", tmp_path / "o", small_weights, partial=bool(missing))
     pred = np.asarray(nib.load(tmp_path / "o" / f"{case}_seg.nii.gz").dataobj)
     truth = np.asarray(nib.load(source / f"{case}_seg.nii.gz").dataobj)
     both = 2 * ((pred > 0) & (truth > 0)).sum() / ((pred > 0).sum() + (truth > 0).sum())
