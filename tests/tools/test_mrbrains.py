@@ -60,7 +60,8 @@ def test_cases_are_read_with_the_better_label_map_and_what_they_lack(release, tm
     assert "label" not in cases["TestData_1"]
     assert check(cases["TrainingData_1"])[0] == []
     assert "T1.nii: not a readable NIfTI image" in check(cases["TrainingData_4"])[0][0]
-    assert "label values ['9', '10', '11'], expected 0 to 8" in check(cases["TrainingData_5"])[0][0]
+    (problem,) = check(cases["TrainingData_5"])[0]
+    assert "label values ['9', '10', '11'], expected (0, 1, 2, 3, 4, 5, 6, 7, 8) (mrbrains_training)" in problem
     prepare("mrbrains", str(tmp_path / "copy"), folds=3, validation=0)
     fold = json.loads((tmp_path / "copy" / "datalist_fold1.json").read_text())
     assert len(fold["training"]) == 2 and fold["testing"][0]["image"][0].startswith("TrainingData")

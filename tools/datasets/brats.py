@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +65,15 @@ def _read_decathlon(path: Path) -> list[dict]:
     return cases
 
 
-def check(item: dict) -> tuple[list[str], Counter]:
+def check(
+    item: dict, sequences: Sequence[str] = SEQUENCES, known: Mapping[str, Sequence[int]] = LABELS
+) -> tuple[list[str], Counter]:
     """Read every file of a case and look for whatever would stop a training.
+
+    Args:
+        item: as `read` lists it.
+        sequences: that a case may have.
+        known: the label values of each convention.
 
     Returns:
         the problems found (empty for a good case), and how many voxels each label value has.
@@ -75,7 +82,7 @@ def check(item: dict) -> tuple[list[str], Counter]:
     if "problem" in item:
         return [item["problem"]], counts
     problems: list[str] = []
-    reader, first = LoadCased(SEQUENCES), None
+    reader, first = LoadCased(sequences), None
     dimensions = 4 if isinstance(item["image"], str) else 3
     files = [item["image"]] if dimensions == 4 else item["image"]
     for path in [*files, *([item["label"]] if "label" in item else [])]:
@@ -84,7 +91,10 @@ def check(item: dict) -> tuple[list[str], Counter]:
                 image = reader.read(path)
                 values, numbers = np.unique(image.numpy(), return_counts=True)
                 counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-                check_labels(counts, item["convention"], path)
+                unknown = [f"{value:g}" for value in values if value not in known[item["convention"]]]
+                if unknown:
+                    expected = f"expected {tuple(known[item['convention']])} ({item['convention']})"
+                    raise ValueError(f"{path}: label values {unknown}, {expected}")
             else:
                 image = reader.read(path, dimensions)
                 for channel in image:
@@ -96,17 +106,6 @@ def check(item: dict) -> tuple[list[str], Counter]:
         except ValueError as error:
             problems.append(str(error))
     return problems, counts
-
-
-def check_labels(values: Iterable[float], convention: str, path: str) -> None:
-    """Refuse label values that the convention does not know.
-
-    Raises:
-        ValueError: there are such values.
-    """
-    unknown = [f"{value:g}" for value in values if value not in LABELS[convention]]
-    if unknown:
-        raise ValueError(f"{path}: label values {unknown}, expected {LABELS[convention]} ({convention})")
 
 
 def describe(cases: Sequence[dict], counts: Sequence[Counter]) -> str:

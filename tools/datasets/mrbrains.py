@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from shared.data import find_cases
-from shared.transforms import LoadCased, check_image, check_same_grid
 
+from . import brats
 from .brats import describe
 
 __all__ = ["NEEDS", "check", "describe", "read"]
@@ -18,6 +16,7 @@ NEEDS = "label"  # the key that training needs of a case
 ENDINGS = {"t1": ["t1"], "t1_ir": ["t1_ir"], "flair": ["t2_flair", "flair"]}
 # file of each kind of label map, best first, and the values in it
 LABELS = {"mrbrains_training": ("LabelsForTraining", range(9)), "mrbrains_testing": ("LabelsForTesting", range(4))}
+check = partial(brats.check, sequences=tuple(ENDINGS), known={name: values for name, (_, values) in LABELS.items()})
 
 
 def read(directory: str) -> list[dict]:
@@ -44,32 +43,3 @@ def read(directory: str) -> list[dict]:
             if files and "label" not in item:
                 item |= {"label": str(files[0]), "convention": convention}
     return cases
-
-
-def check(item: dict) -> tuple[list[str], Counter]:
-    """Read every file of a case and look for whatever would stop a training.
-
-    Returns:
-        the problems found (empty for a good case), and how many voxels each label value has.
-    """
-    counts: Counter = Counter()
-    if "problem" in item:
-        return [item["problem"]], counts
-    reader, first, problems = LoadCased(ENDINGS), None, []
-    for path in [*item["image"], *([item["label"]] if "label" in item else [])]:
-        try:
-            image = reader.read(path)
-            first = first or (image, path)
-            check_same_grid(image, path, *first)
-            if path == item.get("label"):
-                values, numbers = np.unique(image.numpy(), return_counts=True)
-                known = LABELS[item["convention"]][1]
-                unknown = [f"{value:g}" for value in values if value not in known]
-                if unknown:
-                    raise ValueError(f"{path}: label values {unknown}, expected {known.start} to {known.stop - 1}")
-                counts.update(dict(zip(values.tolist(), numbers.tolist(), strict=True)))
-            else:
-                check_image(image, path)
-        except ValueError as error:
-            problems.append(str(error))
-    return problems, counts
