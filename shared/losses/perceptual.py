@@ -38,6 +38,17 @@ class FilmPerceptualLoss(nn.Module):
         return total
 
 
+class _CentredLoss(nn.Module):
+    """A loss that wants images of -1..1, for images of 0..1."""
+
+    def __init__(self, loss: nn.Module):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, pred: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        return self.loss(2 * pred - 1, 2 * truth - 1)
+
+
 def perceptual_loss(kind: str, path: str | os.PathLike | None = None) -> nn.Module:
     """A perceptual loss by name, for images (B, 1, H, W) of 0..1.
 
@@ -57,4 +68,4 @@ def perceptual_loss(kind: str, path: str | os.PathLike | None = None) -> nn.Modu
         return FilmPerceptualLoss(FilmFeatures(kind, path))
     if importlib.util.find_spec("lpips") is None:
         raise InputError("perceptual 'lpips' needs a package: pip install lpips torchvision; or take --perceptual local")
-    return PerceptualLoss(spatial_dims=2, network_type="squeeze", is_fake_3d=False)
+    return _CentredLoss(PerceptualLoss(spatial_dims=2, network_type="squeeze", is_fake_3d=False))

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from monai.metrics.fid import get_fid_score
+from monai.networks.nets import resnet50 as monai_resnet50
 from torch.distributions import Normal, kl_divergence
+from torch.nn import functional as F
 
 from shared.errors import InputError
 from shared.losses import (
@@ -14,6 +16,7 @@ from shared.losses import (
     DiscriminatorLoss,
     FilmPerceptualLoss,
     GeneratorLoss,
+    perceptual,
     perceptual_loss,
 )
 from shared.metrics import frechet_distance, nearest, pairwise_similarity
@@ -60,6 +63,69 @@ def test_films_of_another_range_are_refused(features, films):
         features(films * 255)
     with pytest.raises(ValueError, match="expected|images"):
         features(films[:, 0])
+
+
+def resnet50(state, image, keras):
+    """The last activations of ResNet50, from the names and the order in which torchvision or Keras has them."""
+
+    def norm(x, name):
+        names = ("running_mean", "running_var", "weight", "bias")
+        eps = 1.001e-5 if keras else 1e-5
+        return F.batch_norm(x, *(state[f"{name}.{n}"] for n in names), eps=eps)
+
+    def conv(x, name, stride=1, padding=0):
+        return F.conv2d(x, state[f"{name}.weight"], state.get(f"{name}.bias"), stride, padding)
+
+    x = F.max_pool2d(norm(conv(image, "conv1", 2, 3), "bn1").relu(), 3, 2, 1)
+    for layer, blocks in enumerate((3, 4, 6, 3), 1):
+        for block in range(blocks):
+            name, stride = f"layer{layer}.{block}", 2 if layer > 1 and block == 0 else 1
+            first, second = (stride, 1) if keras else (1, stride)
+            y = norm(conv(x, f"{name}.conv1", first), f"{name}.bn1").relu()
+            y = norm(conv(y, f"{name}.conv2", second, 1), f"{name}.bn2").relu()
+            y = norm(conv(y, f"{name}.conv3"), f"{name}.bn3")
+            if block == 0:
+                x = norm(conv(x, f"{name}.downsample.0", stride), f"{name}.downsample.1")
+            x = (x + y).relu()
+    return x
+
+
+@pytest.fixture(scope="module")
+def resnet_state():
+    """Random weights by torchvision's names, with normalisations that do something."""
+    torch.manual_seed(0)
+    network = monai_resnet50(spatial_dims=2, n_input_channels=3, feed_forward=False, bias_downsample=False)
+    state = network.state_dict()
+    for name, value in state.items():
+        if "running_mean" in name or name.endswith("bias"):
+            value.normal_(std=0.1)
+        elif "running_var" in name:
+            value.uniform_(0.5, 1.5)
+    return state
+
+
+def test_radimagenets_own_file_gives_the_features_of_torchvisions_network(resnet_state, films, tmp_path):
+    order = ("conv1", "bn1", "", "", "layer1", "layer2", "layer3", "layer4")
+    numbers = {name: str(number) for number, name in enumerate(order)}
+    parts = {name: name.partition(".")[::2] for name in resnet_state}
+    saved = {f"backbone.{numbers[first]}.{rest}": resnet_state[name] for name, (first, rest) in parts.items()}
+    torch.save(saved, tmp_path / "ResNet50.pt")
+    found = FilmFeatures("radimagenet", tmp_path / "ResNet50.pt")(films[:2])
+    expected = resnet50(resnet_state, (films[:2].expand(-1, 3, -1, -1) * 255 - 127.5) * 2 / 255, keras=False)
+    vectors = expected.mean((2, 3))
+    torch.testing.assert_close(found, vectors, rtol=1e-4, atol=2e-5 * float(vectors.max()))
+
+
+def test_radimagenets_converted_keras_weights_give_the_features_of_keras_network(resnet_state, films, tmp_path):
+    torch.manual_seed(1)
+    places = [name for name in resnet_state if "conv" in name or "downsample.0" in name]
+    biases = {name.replace("weight", "bias"): torch.randn(len(resnet_state[name])) * 0.2 for name in places}
+    torch.save({**resnet_state, **biases}, tmp_path / "RadImageNet-ResNet50_notop.pth")
+    found = FilmFeatures("radimagenet", tmp_path / "RadImageNet-ResNet50_notop.pth")(films[:2])
+    blue_green_red = films[:2] - torch.tensor([0.406, 0.456, 0.485]).reshape(3, 1, 1)
+    expected = resnet50({**resnet_state, **biases}, blue_green_red, keras=True)
+    vectors = expected.mean((2, 3))
+    torch.testing.assert_close(found, vectors, rtol=1e-4, atol=2e-5 * float(vectors.max()))
 
 
 def test_features_stay_frozen(features, films):
@@ -127,6 +193,25 @@ def test_perceptual_distance_is_0_for_the_same_film_and_its_gradient_reaches_it(
 def test_a_missing_perceptual_network_is_an_error_with_the_remedy(kind, reason):
     with pytest.raises(InputError, match=reason):
         perceptual_loss(kind)
+
+
+def test_lpips_gets_the_range_that_its_package_wants(films, monkeypatch):
+    """The package needs torchvision and downloads weights, so MONAI's loss is stood in for by one that keeps what it is given."""
+    given = []
+
+    class Kept(torch.nn.Module):
+        def __init__(self, **options):
+            super().__init__()
+            assert options == {"spatial_dims": 2, "network_type": "squeeze", "is_fake_3d": False}
+
+        def forward(self, pred, truth):
+            given.extend([pred, truth])
+            return (pred - truth).abs().mean()
+
+    monkeypatch.setattr(perceptual, "PerceptualLoss", Kept)
+    monkeypatch.setattr(perceptual.importlib.util, "find_spec", lambda name: name)
+    assert float(perceptual_loss("lpips")(films[:2], films[2:4])) > 0
+    torch.testing.assert_close(torch.cat(given), films[:4] * 2 - 1)
 
 
 def test_the_critic_is_silent_and_costs_nothing_until_its_epoch():
