@@ -196,7 +196,7 @@ def test_a_missing_perceptual_network_is_an_error_with_the_remedy(kind, reason):
 
 
 def test_lpips_gets_the_range_that_its_package_wants(films, monkeypatch):
-    """The package needs torchvision and downloads weights, so MONAI's loss is stood in for by one that keeps what it is given."""
+    """The package needs torchvision and downloads weights; here a loss that keeps what it is given stands in for it."""
     given = []
 
     class Kept(torch.nn.Module):
