@@ -51,7 +51,7 @@ def find_cases(
     sequences: Mapping[str, Sequence[str]],
     channels_4d: Sequence[str] | None = None,
     label: Sequence[str] = (),
-    partial: bool = False,
+    partial: bool | str | Sequence[str] = False,
     apart: bool = False,
 ) -> list[dict]:
     """List the cases below `dataset_dir`: files of one folder that share the beginning of their name are one case.
@@ -63,7 +63,8 @@ def find_cases(
         sequences: the file name endings of every sequence, in channel order: `{"t1ce": ["t1ce", "t1c"], ...}`.
         channels_4d: the sequences of a 4D file, in the file's order; None where 4D files are no input.
         label: file name endings of label maps.
-        partial: one of the sequences is enough; a case that lacks others names those it has under "channels".
+        partial: the sequence or sequences that a case may lack, or True: all but one. A case that lacks some names those it
+            has under "channels".
         apart: the files of a case may lie in several folders, such as IXI-T1 and IXI-T2.
 
     Returns:
@@ -71,10 +72,13 @@ def find_cases(
         "channels", "label" where there is one, and "problem" (text) where a sequence is missing or there twice.
 
     Raises:
-        InputError: `dataset_dir` is no folder, or there is no case in it.
+        InputError: `dataset_dir` is no folder, or there is no case in it; `partial` names another sequence.
     """
     if len(sequences) == 1 and not label and channels_4d is None:
         return find_images(dataset_dir, *sequences.values())
+    may_lack = set(sequences) if partial is True else {partial} if isinstance(partial, str) else set(partial or ())
+    if may_lack - set(sequences):
+        raise InputError(f"partial is {partial}, expected some of the sequences {', '.join(sequences)}")
     aliases = {alias.lower(): name for name, endings in sequences.items() for alias in endings}
     aliases |= {alias.lower(): "label" for alias in label}
     groups: dict[tuple[Path, str], dict[str, list[Path]]] = {}
@@ -98,10 +102,11 @@ def find_cases(
             item["label"] = str(files["label"][0])
         missing = [n for n in sequences if n not in files]
         twice = [n for n in files if len(files[n]) > 1]
-        if missing and partial:
+        needed = [n for n in missing if n not in may_lack]
+        if missing and not needed:
             item["channels"] = [n for n in sequences if n in files]
-        if missing and not partial:
-            expected = "; ".join(f"{n}: a name that ends in {' or '.join(sequences[n])}" for n in missing)
+        if needed:
+            expected = "; ".join(f"{n}: a name that ends in {' or '.join(sequences[n])}" for n in needed)
             names = ", ".join(sorted(p.name for ps in files.values() for p in ps))
             item["problem"] = f"{folder}: missing sequence, expected {expected} (.nii or .nii.gz); found {names}"
         elif twice:

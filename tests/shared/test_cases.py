@@ -87,3 +87,18 @@ def test_of_a_single_sequence_any_file_will_do_where_no_name_tells(tmp_path):
     touch(tmp_path, "a.nii.gz", "b_t2.nii.gz")
     assert [case["case"] for case in find_cases(tmp_path, {"t1": ["t1"]})] == ["a", "b_t2"]
     assert [case["case"] for case in find_cases(tmp_path, {"t2": ["t2"]})] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("partial", "missing"),
+    [([], "t1:"), ("t1ce", "t1:"), ([*SEQUENCES], None), (["t1", "flair"], None), (["flair"], "t1:"), (["t1"], "flair:")],
+)
+def test_only_the_sequences_that_are_named_may_be_missing(tmp_path, partial, missing):
+    touch(tmp_path, "P1_t1ce.nii", "P1_t2.nii")
+    (case,) = find_cases(tmp_path, SEQUENCES, partial=partial)
+    if missing:
+        assert f"missing sequence, expected {missing}" in case["problem"] and "channels" not in case
+    else:
+        assert case["channels"] == ["t1ce", "t2"] and "problem" not in case
+    with pytest.raises(InputError, match="expected some of the sequences t1ce, t1, t2, flair"):
+        find_cases(tmp_path, SEQUENCES, partial=["T1"])
