@@ -68,8 +68,9 @@ LEFT_OUT = re.compile(r' --(dicom DIR\S*|anatomy "example_[^"]*")')
 SMALL = {"--max_epochs": "1", "--val_interval": "1", "--runs": "1", "--workers": "0", "--folds": "2"}
 SMALL_TRAINING = {"max_epochs": 1, "val_interval": 1, "workers": 0, "patches_per_head": 1}
 SMALLER = {"cxr_ldm": {"views": 1}}  # of single pages
-# of these datasets, of others 10: pairs of heads and films with pneumonia are needed in every section
-MOST_CASES = {"abdomen": 4, "brats": 6, "chaos": 6, "heads": 6, "ixi": 20, "mrbrains": 4, "rsna": 60}
+# of these datasets, of others 10; films with pneumonia and pairs of heads are needed in every section
+MOST_CASES = {"abdomen": 4, "brats": 6, "chaos": 6, "heads": 6, "mrbrains": 4, "rsna": 60}
+MOST_HEADS = {"brain_registration": 20}  # of single pages
 MOST_FILMS = 4
 LARGEST_SHARE = 0.6  # of few cases for validation or testing, so that some are left to train on
 
@@ -87,9 +88,9 @@ def dataset_of(command: str, page: str) -> str | None:
     return STAND_INS.get(page, {}).get(match[1], match[1]) if match else None
 
 
-def most_cases(dataset: str) -> int:
-    """How many cases of a dataset are enough."""
-    return MOST_CASES.get(dataset, 10)
+def most_cases(dataset: str, page: str) -> int:
+    """How many cases of a dataset are enough for a page."""
+    return MOST_HEADS.get(page, 10) if dataset == "ixi" else MOST_CASES.get(dataset, 10)
 
 
 def shortened(command: str, page: str, keys: set[str], training: dict[str, object]) -> list[str]:
@@ -106,7 +107,7 @@ def shortened(command: str, page: str, keys: set[str], training: dict[str, objec
         if word in SMALL:
             parts[at + 1] = SMALL[word]
         elif word in ("--cases", "--number"):
-            most = MOST_FILMS if word == "--number" else most_cases(parts[4])
+            most = MOST_FILMS if word == "--number" else most_cases(parts[4], page)
             parts[at + 1] = str(min(int(parts[at + 1]), most))
         elif word in ("--validation", "--testing"):
             parts[at + 1] = str(min(float(parts[at + 1]), LARGEST_SHARE))

@@ -75,13 +75,13 @@ def test_every_option_of_every_command_exists(page):
                 assert options <= known.keys(), (command, sorted(known))
 
 
-def small_dataset(dataset: str, folder: Path) -> None:
+def small_dataset(dataset: str, folder: Path, page: str) -> None:
     """A synthetic dataset, prepared where there is a `prepare` for it."""
     twin = TWINS.get(dataset, dataset)
     demos = [bundles.metadata(name)["demo"] for name in NAMES]
     demo = next((dict(demo) for demo in demos if demo.get("phantom") == twin), {})
     demo.pop("phantom", None)
-    phantom[twin](str(folder), **{**demo, "cases": most_cases(dataset)})
+    phantom[twin](str(folder), **{**demo, "cases": most_cases(dataset, page)})
     if (REPOSITORY / "tools" / "datasets" / f"{dataset}.py").is_file():
         prepare(dataset, str(folder))
 
@@ -132,7 +132,7 @@ class Book:
         """A folder with that dataset."""
         folder = self.tmp_path / dataset
         if not folder.is_dir():
-            small_dataset(dataset, folder)
+            small_dataset(dataset, folder, self.page)
         return folder
 
     def place(self, word: str) -> str:
