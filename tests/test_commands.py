@@ -45,7 +45,7 @@ def config_files(parts: list[str]) -> list[str]:
         value = parts[parts.index("--config_file") + 1]
         return ast.literal_eval(value) if value.startswith("[") else [value]
     if parts[1:4] in (["-m", "tools", "evaluate"], ["-m", "tools", "crossvalidate"]):
-        return [f"bundles/{parts[4]}/configs/{name}.yaml" for name in bundles.trainings(bundles.folder(parts[4]))]
+        return [f"bundles/{parts[4]}/configs/{bundles.trainings(bundles.folder(parts[4]))[0]}.yaml"]
     return []
 
 
