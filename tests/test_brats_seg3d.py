@@ -121,7 +121,7 @@ def test_evaluated_dice_is_that_of_the_saved_label_map_and_the_original_label(mi
     files = copy_case(source, tmp_path / "in")
     if missing:
         files[missing].unlink()
-    infer(tmp_path / "in", tmp_path / "o", small_weights, partial=[missing])
+    infer(tmp_path / "in", tmp_path / "o", small_weights, partial=[missing] if missing else [])
     pred = np.asarray(nib.load(tmp_path / "o" / f"{case}_seg.nii.gz").dataobj)
     truth = np.asarray(nib.load(source / f"{case}_seg.nii.gz").dataobj)
     both = 2 * ((pred > 0) & (truth > 0)).sum() / ((pred > 0).sum() + (truth > 0).sum())
