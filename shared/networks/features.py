@@ -154,10 +154,9 @@ def _from_keras(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str,
     for name in LAYERS:
         block = getattr(network, name)[0]
         block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
-    folded = {
-        name: value for name, value in state.items() if not ("conv" in name or "downsample.0" in name) or "bias" not in name
-    }
-    for name in state.keys() - folded.keys():
+    biases = [name for name in state if name.endswith("bias") and ("conv" in name or "downsample.0" in name)]
+    folded = {name: value for name, value in state.items() if name not in biases}
+    for name in biases:
         mean = name.replace("conv", "bn").replace("downsample.0", "downsample.1").replace("bias", "running_mean")
         folded[mean] = folded[mean] - state[name]
     return folded
