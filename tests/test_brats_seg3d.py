@@ -128,6 +128,13 @@ def test_evaluated_dice_is_that_of_the_saved_label_map_and_the_original_label(mi
     assert float(read_rows(tmp_path / "e" / "per_case.csv")[case]["dice_WT"]) == pytest.approx(both, abs=1e-4)
 
 
+def test_an_unknown_change_of_the_stability_test_is_refused(brats_dir, small_weights, tmp_path):
+    settings = {**TRAIN, "dataset_dir": str(brats_dir), "checkpoint": str(small_weights), "output_dir": str(tmp_path / "e")}
+    with pytest.raises(RuntimeError, match="validate|change") as caught:
+        run(config_file=[config("train"), config("evaluate"), config("stability")], change="contrst", **settings)
+    assert "did you mean 'contrast'" in str(caught.getrepr(chain=True))
+
+
 TURNED = nib.affines.from_matvec(np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]]) @ np.diag([4.0, 4, 4]), [5, 6, 7])
 GRIDS = {
     "as it is": lambda image: image,

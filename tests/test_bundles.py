@@ -1,13 +1,12 @@
 """What holds for every bundle; bundles are found, not listed."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
 
 from tools import bundles, scores
+from tools.demo import demo
 
 from .conftest import REPOSITORY
 
@@ -67,12 +66,9 @@ def test_evaluate_says_only_what_differs_from_train(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_demo_runs_twice_from_the_repositorys_form(name, tmp_path):
-    """`make demo` without the environment: data, label map and picture appear, also when the folder is there already."""
-    for _ in range(2):
-        ended = subprocess.run(
-            [sys.executable, "-m", "tools", "demo", name], cwd=REPOSITORY, capture_output=True, text=True, check=False
-        )
-        assert ended.returncode == 0, ended.stderr
-        listed = re.findall(rf"^  (demo/{name}/output/\S+)$", ended.stdout, re.MULTILINE)
+def test_demo_runs_from_the_repositorys_form(name, capsys):
+    """What `make demo` runs: data, label map and picture appear; for one bundle also when the folder is there already."""
+    for _ in range(2 if name == "brats_seg3d" else 1):
+        demo(name)  # which starts the runner as users do
+        listed = re.findall(rf"^  (demo/{name}/output/\S+)$", capsys.readouterr().out, re.MULTILINE)
         assert listed and all((REPOSITORY / path).stat().st_size for path in listed)
