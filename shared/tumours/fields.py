@@ -48,7 +48,8 @@ def soften(volume: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
 def travel_time(start: torch.Tensor, speed: torch.Tensor, spacing: Sequence[float], limit: float) -> torch.Tensor:
     """First arrival time at each voxel: the solution of |grad T| * speed = 1 (eikonal equation).
 
-    Godunov's upwind scheme, all voxels at once until nothing can move within `limit`: parallel, so it suits a GPU.
+    Godunov's upwind scheme, all voxels at once until nothing can move within `limit`: parallel, so it suits a GPU. Only
+    in the box that the fronts may reach, one voxel a step: that is a fraction of a head of 1 mm.
 
     Args:
         start: (H, W, D), known times, infinite elsewhere.
@@ -60,9 +61,16 @@ def travel_time(start: torch.Tensor, speed: torch.Tensor, spacing: Sequence[floa
         (H, W, D), 0 to `limit`. With an unlike spacing along the axes distances are those of its mean.
     """
     mean = sum(spacing) / len(spacing)
-    cost = mean / speed.clamp_min(1e-3)
-    time = start.clamp_max(limit)
-    for _ in range(math.ceil(1.75 * limit / mean)):  # a diagonal takes 1.73 steps for its length
+    steps = math.ceil(1.75 * limit / mean)  # a diagonal takes 1.73 for its length
+    result = start.clamp_max(limit)
+    begun = torch.nonzero(start.isfinite())
+    if not len(begun):
+        return result
+    box = tuple(
+        slice(max(a - steps, 0), b + steps + 1) for a, b in zip(*(e.tolist() for e in begun.aminmax(dim=0)), strict=True)
+    )
+    cost, time = mean / speed[box].clamp_min(1e-3), result[box]
+    for _ in range(steps):
         padded = F.pad(time[None, None], [1] * 6, mode="replicate")[0, 0]
         x = torch.minimum(padded[:-2, 1:-1, 1:-1], padded[2:, 1:-1, 1:-1])
         y = torch.minimum(padded[1:-1, :-2, 1:-1], padded[1:-1, 2:, 1:-1])
@@ -77,4 +85,5 @@ def travel_time(start: torch.Tensor, speed: torch.Tensor, spacing: Sequence[floa
         root = total * total - 3 * (a * a + b * b + c * c - cost * cost)
         three = (total + root.clamp_min_(0).sqrt_()) / 3
         time = torch.minimum(time, torch.where(c < two, three, two))
-    return time
+    result[box] = time
+    return result

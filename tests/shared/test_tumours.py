@@ -56,6 +56,17 @@ def test_a_front_runs_as_far_as_its_speed_says_and_stops_at_walls():
     assert (travel_time(start, wall, (2, 2, 2), 30)[21:] == 30).all()
 
 
+def test_fronts_run_in_the_box_that_they_may_reach_as_in_the_whole_volume():
+    start = torch.full((40, 30, 50), float("inf"))
+    start[20, 4, 25] = 0
+    speed = torch.rand(40, 30, 50, generator=torch.Generator().manual_seed(0)) + 0.5
+    both_corners = start.clone()
+    both_corners[0, 0, 0] = both_corners[-1, -1, -1] = 12  # at the limit: nothing comes from there, but the box is the volume
+    in_box, whole = (travel_time(begin, speed, (1, 1, 1), 12) for begin in (start, both_corners))
+    assert torch.equal(in_box, whole) and (in_box < 12).sum() > 500
+    assert (travel_time(torch.full((3, 3, 3), float("inf")), torch.ones(3, 3, 3), (1, 1, 1), 5) == 5).all()
+
+
 def test_fields_are_smooth_normal_and_of_the_seed():
     def field(seed, length):
         return smooth_field(torch.Generator().manual_seed(seed), (20, 24, 28), (3, 3, 3), length, torch.device("cpu"))
