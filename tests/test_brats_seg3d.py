@@ -130,7 +130,7 @@ def test_evaluated_dice_is_that_of_the_saved_label_map_and_the_original_label(mi
 
 def test_an_unknown_change_of_the_stability_test_is_refused(brats_dir, small_weights, tmp_path):
     settings = {**TRAIN, "dataset_dir": str(brats_dir), "checkpoint": str(small_weights), "output_dir": str(tmp_path / "e")}
-    with pytest.raises(RuntimeError, match="validate|change") as caught:
+    with pytest.raises(RuntimeError) as caught:
         run(config_file=[config("train"), config("evaluate"), config("stability")], change="contrst", **settings)
     assert "did you mean 'contrast'" in str(caught.getrepr(chain=True))
 

@@ -48,7 +48,8 @@ def test_every_verb_explains_itself(verb, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    assert f"python -m tools {verb}" in "".join(capsys.readouterr())
+    said = "".join(capsys.readouterr())
+    assert "SYNOPSIS" in said and f"python -m tools {verb}" in said
 
 
 def test_help_comes_from_the_command_line():
