@@ -13,7 +13,7 @@ demo: $(VENV)/installed  ## make a synthetic case and run a bundle on it: make d
 	@$(RUN) -m tools demo $(BUNDLE)
 
 test: $(VENV)/installed-dev  ## run all tests, in two processes of one thread
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-commands: $(VENV)/installed-dev  ## run every command of README and cards on synthetic data
 	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses 2 -m commands -rA tests/test_commands.py

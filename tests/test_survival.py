@@ -35,9 +35,16 @@ def label_maps(output: Path) -> dict[str, np.ndarray]:
     return {path.name: np.asarray(nib.load(path).dataobj) for path in sorted(output.glob("[!.]*.nii.gz"))}
 
 
+@pytest.fixture(scope="module")
+def straight(brats_dir, small_weights, tmp_path_factory) -> Path:
+    """What a run that nobody disturbs leaves."""
+    output = tmp_path_factory.mktemp("straight")
+    run(config_file=config("inference"), **settings(brats_dir, output, small_weights))
+    return output
+
+
 @pytest.mark.parametrize("first_sign", ["BraTS20_Training_001_seg.nii.gz", "pictures/.partial-*", "volumes.csv"])
-def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(brats_dir, small_weights, tmp_path, first_sign):
-    run(config_file=config("inference"), **settings(brats_dir, tmp_path / "straight", small_weights))
+def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(brats_dir, small_weights, straight, tmp_path, first_sign):
     output = tmp_path / "killed"
     with subprocess.Popen(command(brats_dir, output, small_weights), cwd=REPOSITORY, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
@@ -50,11 +57,11 @@ def test_a_killed_run_leaves_whole_files_and_the_next_one_finishes(brats_dir, sm
     assert len(left) > 0 or first_sign != "BraTS20_Training_001_seg.nii.gz"
     assert set(read_rows(output / "volumes.csv")) <= {name.removesuffix("_seg.nii.gz") for name in left}
 
-    subprocess.run(command(brats_dir, output, small_weights), cwd=REPOSITORY, capture_output=True, check=True)
-    straight, finished = label_maps(tmp_path / "straight"), label_maps(output)
-    assert list(straight) == list(finished) and len(finished) == 6
-    assert all(np.array_equal(straight[name], finished[name]) for name in straight)
-    assert read_rows(output / "volumes.csv") == read_rows(tmp_path / "straight" / "volumes.csv")
+    run(config_file=config("inference"), **settings(brats_dir, output, small_weights))
+    expected, finished = label_maps(straight), label_maps(output)
+    assert list(expected) == list(finished) and len(finished) == 6
+    assert all(np.array_equal(expected[name], finished[name]) for name in expected)
+    assert read_rows(output / "volumes.csv") == read_rows(straight / "volumes.csv")
     assert len(list(output.glob("pictures/[!.]*.png"))) == 6
     assert not list(output.rglob(".partial-*"))
 

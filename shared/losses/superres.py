@@ -29,12 +29,18 @@ class SuperResolutionLoss(nn.Module):
         self.slope_weight, self.power = slope_weight, power
 
     def forward(self, pred: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Both (B, C, H, W, D); channels of the truth that are NaN are not known and do not count."""
+        """Of (B, C, H, W, D) and the truth (B, C + 1, H, W, D).
+
+        The truth's last channel is how much each voxel counts; channels that are NaN are not known and do not count.
+        """
+        truth, weights = truth[:, :-1].float(), truth[:, -1:].float().expand_as(pred)
         known = torch.isfinite(truth[:, :, 0, 0, 0])
-        error = pred[known].float() - truth[known].float()
-        size = self.size(error) + self.slope_weight * sum(self.size(error.diff(dim=axis)) for axis in (1, 2, 3)) / 3
+        error, weights = pred[known].float() - truth[known], weights[known]
+        slopes = [self.size(error.diff(dim=axis), weights.narrow(axis, 1, error.shape[axis] - 1)) for axis in (1, 2, 3)]
+        size = self.size(error, weights) + self.slope_weight * sum(slopes) / 3
         return (size + FLOOR**self.power).log().mean() / self.power
 
-    def size(self, error: torch.Tensor) -> torch.Tensor:
-        """Mean over the voxels of each patch (N, H, W, D): (N,)."""
-        return (error.abs() if self.power == 1 else error.square()).mean((1, 2, 3))
+    def size(self, error: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Weighted mean over the voxels of each patch, both (N, H, W, D): (N,)."""
+        size = error.abs() if self.power == 1 else error.square()
+        return (size * weights).sum((1, 2, 3)) / weights.sum((1, 2, 3))

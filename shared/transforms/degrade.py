@@ -86,6 +86,8 @@ class RandStrippedd(RandomizableTransform, MapTransform):
 class RandDegraded(Randomizable, MapTransform):
     """Make a coarse "image" of a fine patch, drawing how; "label" becomes the fine patch for a network with both grids.
 
+    A label map (1, H, W, D) under "label" says where the brain is.
+
     Args:
         factor: finer voxels per voxel.
         margin: coarse voxels that are cut from each side afterwards, since the profile reaches beyond the patch.
@@ -94,10 +96,11 @@ class RandDegraded(Randomizable, MapTransform):
         noise: standard deviation of Rician noise at most, as a share of the intensity 1.
         noise_prob: share of patches with noise.
         grids: that are drawn.
+        brain_weight: how much a voxel of the brain counts in the loss; all others count 1.
 
     Returns:
-        items with "image" (1, H, W, D) and "label" (len(GRIDS), fH, gW, hD), in which only the channel of the drawn grid is
-        known and the others are NaN.
+        items with "image" (1, H, W, D) and "label" (len(GRIDS) + 1, fH, gW, hD), in which only the channel of the drawn grid
+        is known, the others are NaN, and the last one is how much each voxel counts.
     """
 
     def __init__(
@@ -109,8 +112,10 @@ class RandDegraded(Randomizable, MapTransform):
         noise: float = 0.03,
         noise_prob: float = 0.5,
         grids: Sequence[str] = GRIDS,
+        brain_weight: float = 1.0,
     ):
         super().__init__(["image"])
+        self.brain_weight = brain_weight
         self.factor, self.margin, self.width = [int(f) for f in factor], int(margin), tuple(width)
         self.noise, self.noise_prob, self.grids = noise, noise_prob, list(grids)
         profiles = profiles or {"gaussian": 1.0}
@@ -129,7 +134,8 @@ class RandDegraded(Randomizable, MapTransform):
         cut = [slice(self.margin, n - self.margin) for n in coarse.shape[1:]]
         item["image"] = coarse[(slice(None), *cut)]
         cut = [slice(s.start * f, s.stop * f) for s, f in zip(cut, self.factor, strict=True)]
-        label = torch.full((len(GRIDS), *(s.stop - s.start for s in cut)), torch.nan)
+        label = torch.full((len(GRIDS) + 1, *(s.stop - s.start for s in cut)), torch.nan)
         label[GRIDS.index(grid)] = fine[(0, *cut)]
+        label[-1] = torch.where(item["label"][(0, *cut)] > 0, self.brain_weight, 1.0) if "label" in item else 1.0
         item["label"] = label
         return item

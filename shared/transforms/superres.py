@@ -76,11 +76,11 @@ class ScoreSuperResolutiond(Transform):
 
 
 class ScorePatchd(Transform):
-    """ "psnr" (1,) of a training patch: "pred" against "label", both (len(GRIDS), H, W, D), where the label is known."""
+    """ "psnr" (1,) of a training patch: "pred" (len(GRIDS), H, W, D) against what `RandDegraded` left of it under "label"."""
 
     def __call__(self, data):
         item = dict(data)
-        pred, truth = (item[key].numpy(force=True) for key in ("pred", "label"))
+        pred, truth = item["pred"].numpy(force=True), item["label"][:-1].numpy(force=True)
         return {**item, "psnr": torch.tensor([psnr(pred, truth, np.isfinite(truth))])}
 
 

@@ -128,8 +128,9 @@ def test_random_coarse_patches_know_one_grid_and_repeat_with_the_seed():
         transform.set_random_state(4)
         drawn = [transform({"image": head((28, 28, 28), 1.0)}) for _ in range(8)]
         for item in drawn:
-            assert item["image"].shape == (1, 10, 10, 10) and item["label"].shape == (2, 20, 20, 20)
-            known = torch.isfinite(item["label"]).flatten(1).all(1).tolist()
+            assert item["image"].shape == (1, 10, 10, 10) and item["label"].shape == (3, 20, 20, 20)
+            assert (item["label"][-1] == 1).all()
+            known = torch.isfinite(item["label"][:-1]).flatten(1).all(1).tolist()
             assert sorted(known) == [False, True]
             grids.add(known.index(True))
         images = torch.stack([item["image"] for item in drawn])
@@ -145,6 +146,13 @@ def test_the_patch_lies_where_its_coarse_image_lies():
     item = transform({"image": image})
     torch.testing.assert_close(item["image"], degrade(image, [2, 2, 2], "sample")[:, 2:-2, 2:-2, 2:-2])
     torch.testing.assert_close(item["label"][1], image.as_tensor()[0, 4:-4, 4:-4, 4:-4])
+
+
+def test_the_brain_counts_more_where_a_label_map_says_what_it_is():
+    image, labels = head((28, 28, 28), 1.0), torch.zeros(1, 28, 28, 28)
+    labels[:, 10:18, 6:] = 5
+    item = RandDegraded([2, 2, 2], brain_weight=3.0)({"image": image, "label": labels})
+    torch.testing.assert_close(item["label"][-1], 1 + 2 * (labels[0, 4:-4, 4:-4, 4:-4] > 0).float())
 
 
 def test_degraded_cuts_sides_and_states_where_voxels_lie():
@@ -177,9 +185,9 @@ def test_ssim_is_that_of_monai_with_uniform_windows():
 
 
 def test_loss_by_hand_ignores_what_is_not_known():
-    truth = torch.zeros(1, 2, 4, 4, 4)
-    truth[:, 1] = torch.nan
-    pred = torch.full_like(truth, 0.5)
+    truth = torch.zeros(1, 3, 4, 4, 4)
+    truth[:, 1], truth[:, 2] = torch.nan, 1
+    pred = torch.full((1, 2, 4, 4, 4), 0.5)
     assert float(SuperResolutionLoss(slope_weight=10)(pred, truth)) == pytest.approx(np.log(0.5 + 0.02))
     pred[0, 0, ::2] = -0.5  # slopes of 1 along one of three axes
     assert float(SuperResolutionLoss(slope_weight=0.3)(pred, truth)) == pytest.approx(np.log(0.5 + 0.3 / 3 + 0.02))
@@ -190,10 +198,18 @@ def test_loss_by_hand_ignores_what_is_not_known():
         SuperResolutionLoss(power=3)
 
 
+def test_loss_is_a_mean_by_weight():
+    truth, pred = torch.zeros(1, 2, 4, 4, 4), torch.full((1, 1, 4, 4, 4), 0.1)
+    truth[:, 1] = 1
+    truth[:, 1, 0], pred[:, :, 0] = 4, 0.3  # a quarter of the voxels counts four times
+    assert float(SuperResolutionLoss(0)(pred, truth)) == pytest.approx(np.log((4 * 0.3 + 3 * 0.1) / 7 + 0.02))
+
+
 def test_loss_counts_every_patch_alike():
     """Halving the error of a smooth patch is worth as much as halving that of a sharp one."""
-    truth, loss = torch.zeros(2, 1, 4, 4, 4), SuperResolutionLoss(power=2)
-    start = torch.tensor([0.2, 0.8]).reshape(2, 1, 1, 1, 1).expand(truth.shape)
+    truth, loss = torch.zeros(2, 2, 4, 4, 4), SuperResolutionLoss(power=2)
+    truth[:, 1] = 1
+    start = torch.tensor([0.2, 0.8]).reshape(2, 1, 1, 1, 1).expand(2, 1, 4, 4, 4)
     gains = [
         float(loss(start, truth) - loss(start * torch.tensor(s).reshape(2, 1, 1, 1, 1), truth)) for s in ([0.5, 1], [1, 0.5])
     ]
