@@ -95,5 +95,6 @@ def test_memory_does_not_grow_with_the_number_of_cases(small_weights, tmp_path, 
     monkeypatch.setattr(RegionVolumes, "__call__", measure)
     run(config_file=config("inference"), **settings(tmp_path / "data", tmp_path / "out", small_weights))
     assert len(resident) == 30
-    # a case's four channels are 5 MiB on this grid before anything is done with them: keeping them would add 100 MiB
-    assert np.mean(resident[-3:]) - np.mean(resident[8:11]) < 50
+    # a case's four channels are 5 MiB on this grid before anything is done with them: keeping them would add 50 MiB in ten cases;
+    # the least of ten, because what the allocator has not yet given back comes and goes by as much
+    assert min(resident[20:]) - min(resident[10:20]) < 35
