@@ -143,17 +143,17 @@ def test_a_landmark_keeps_its_place_in_mm(trained, choice, flips, tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "scale"), [(np.uint8, 0.25), (np.int16, 32.7), (np.uint16, 65.5), (np.int32, 2e6), (np.float64, 1e-6)]
 )
-def test_intensities_stay_on_the_inputs_scale(trained, dtype, scale, tmp_path):
-    """Also at the upper end of the type, where the output, which overshoots, must not wrap around (a few steps of training: 5 %)."""
+def test_intensities_stay_on_the_inputs_scale(dtype, scale, tmp_path):
+    """Also at the upper end of the type, where the output, which overshoots, must not wrap around."""
     image = blob(GRIDS["straight"], nib.affines.apply_affine(GRIDS["straight"], [11, 10, 9]))
     data = (image.get_fdata() * scale).astype(dtype)
     nib.save(nib.Nifti1Image(data, image.affine, dtype=dtype), tmp_path / "P1_T1.nii.gz")
-    infer(tmp_path, tmp_path / "out", trained / "x2" / "model.pt")
+    infer(tmp_path, tmp_path / "out", small=False, device="cpu")
     fine = nib.load(tmp_path / "out" / "P1_sr.nii.gz")
     assert fine.get_data_dtype() == np.float32
     values = fine.get_fdata()
     assert values.min() >= 0
-    assert values.max() == pytest.approx(1000 * scale, rel=0.1)
+    assert values.max() == pytest.approx(1000 * scale, rel=0.05)
     assert (tmp_path / "out" / "pictures" / "P1.png").stat().st_size
 
 
